@@ -1,0 +1,38 @@
+"""Where messages and results live, and how they are handled."""
+
+# CELERY_BROKER_URL and CELERY_RESULT_BACKEND in the environment override these two.
+broker_url = "amqp://myuser:mypassword@localhost:5672//"
+result_backend = "redis://localhost:6379/0"
+
+# JSON only: whoever can send a message must not be able to run code.
+task_serializer = "json"
+result_serializer = "json"
+accept_content = ["json"]
+
+# One clock for every machine.
+timezone = "UTC"
+enable_utc = True
+
+# A result is kept for an hour (in seconds), then Redis forgets it.
+result_expires = 3600
+
+# A message leaves the queue when its prediction is done, not when it begins: a worker that dies loses nothing.
+task_acks_late = True
+# A pool process that is killed gives its message back too.
+task_reject_on_worker_lost = True
+# A process holds the message that it works on, and no more: the others wait where you can see them, in the queue.
+worker_prefetch_multiplier = 1
+
+broker_transport_options = {
+    # RabbitMQ: delay() returns once the broker has confirmed the message.
+    "confirm_publish": True,
+    # Redis as broker: a message that a dead worker held comes back after this many seconds.
+    # Keep it longer than the slowest prediction, or that one is made twice.
+    "visibility_timeout": 300,
+}
+# A worker that starts before its broker waits for it.
+broker_connection_retry_on_startup = True
+
+# Events let Flower follow each task: from the moment it is sent, and through the worker.
+task_send_sent_event = True
+worker_send_task_events = True

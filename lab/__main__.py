@@ -1,0 +1,150 @@
+"""The lab's commands: start, servers, doctor."""
+
+import importlib
+import os
+import signal
+import sys
+import time
+import traceback
+
+BEGIN = time.monotonic()
+
+import click
+
+from lab.observe import Address, Fault
+from lab.producer import Above, Results, WorkerLog, run, wait_for_results
+from lab.stack import Lab
+
+
+def tell(sentence=""):
+    """Print, as long as there is somebody to read it."""
+    try:
+        print(sentence, flush=True)
+    except OSError:
+        to_nobody()
+
+
+def to_nobody():
+    """Let output go nowhere from now on: the terminal is closed."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+
+
+def interrupt(number, _):
+    """A closed terminal, or a request to end, is Ctrl-C: whatever survives that survives them."""
+    if number == signal.SIGHUP:
+        to_nobody()
+    raise KeyboardInterrupt
+
+
+def student_app():
+    """The app in my_ml_app.py of the current folder. Raises Fault that names the student's own line."""
+    try:
+        return importlib.import_module("my_ml_app").app
+    except Exception as error:
+        files = ("celeryconfig.py", "my_ml_app.py")
+        own = [f for f in traceback.extract_tb(error.__traceback__) if os.path.basename(f.filename) in files]
+        file, line = getattr(error, "filename", None), getattr(error, "lineno", None)
+        if own and not line:
+            file, line = own[-1].filename, own[-1].lineno
+        where = f" ({os.path.basename(file)}, line {line})" if line else ""
+        raise Fault(f"my_ml_app.py cannot be used: {type(error).__name__}: {error}{where}") from None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli():
+    """A lab in which predictions travel through a task queue."""
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    sys.path.insert(0, os.getcwd())
+
+
+@cli.command()
+@click.option("--verbose", is_flag=True, help="Say how long each part of the start took.")
+def start(verbose):
+    """Start everything, and type messages."""
+    lab = Lab(student_app(), tell)
+    times = [(time.monotonic() - BEGIN, "imports")]
+    above = Above()
+    try:
+        lab.start_servers()
+        show_servers(lab)
+        lab.start_stack()
+        show_stack(lab)
+        if verbose:
+            for seconds, part in [*times, *lab.times, (time.monotonic() - BEGIN, "all")]:
+                tell(f"{seconds:6.2f} s  {part}")
+        results = Results(lab.app, tell)
+        above.start(
+            lab.mend, results.look, *([WorkerLog(lab.worker_log, lab.joined, tell).look] if lab.worker_log else [])
+        )
+        tell("Type a message to ask for its prediction; `exit` leaves.")
+        run("use_ml_app.py")
+        if not sys.stdin.isatty():
+            wait_for_results(lab.app, results, tell)
+    finally:
+        lab.leave()
+        above.finish()
+
+
+@cli.command()
+def servers():
+    """Start broker and result backend only, until Ctrl-C."""
+    lab = Lab(student_app(), tell, parts=["servers"])
+    try:
+        lab.start_servers()
+        show_servers(lab)
+        if lab.started_servers:
+            tell("Ctrl-C ends what was started here; what waits in a queue is kept.")
+            while True:
+                lab.mend()
+                time.sleep(1)
+        tell("Both answer already, so there is nothing to start.")
+    except KeyboardInterrupt:
+        tell()
+    finally:
+        lab.leave()
+
+
+def show_servers(lab):
+    """Where messages and results go, and, if that is not where celeryconfig.py says, why."""
+    for role, server, variable in (
+        ("broker", lab.broker, "CELERY_BROKER_URL"),
+        ("results", lab.results, "CELERY_RESULT_BACKEND"),
+    ):
+        if server is None:
+            show(role, "none: celeryconfig.py has no result_backend")
+            continue
+        show(role, f"{Address(server.url)}  {server.product}{', started here' if server.started else ''}")
+        if server.instead:
+            tell(f"  {server.instead}.")
+            tell(f"  So Valkey stands in. Other terminals join with: export {variable}={server.url}")
+    if lab.broker.dashboard:
+        show("dashboard", f"{lab.broker.dashboard}  user and password are the broker's")
+
+
+def show_stack(lab):
+    show("worker", f"{lab.worker}  2 to 10 processes{', in another terminal' if lab.joined else ''}")
+    show("Flower", lab.flower)
+
+
+def show(name, fact):
+    tell(f"{name:<10} {fact}")
+
+
+def main():
+    try:
+        cli(standalone_mode=False)
+    except Fault as fault:
+        tell(f"{fault}. {fault.remedy}".strip())
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

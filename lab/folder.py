@@ -1,0 +1,79 @@
+"""The folder .lab: data and logs of what the lab starts, and who runs it at the moment."""
+
+import fcntl
+import json
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from lab.observe import Fault, wait_until
+
+START = 90  # seconds that another lab may take to start
+
+
+class Folder:
+    """.lab in the current folder, or, where that cannot be written, a temporary one (problem says why)."""
+
+    def __init__(self):
+        self.path = Path(".lab").absolute()
+        self.problem = None
+        try:
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.path).close()
+        except OSError as error:
+            self.path = Path(tempfile.mkdtemp(prefix="lab-"))
+            self.problem = error.strerror
+
+    def data(self, name):
+        """The folder in which the server called name keeps its data."""
+        path = self.path / name
+        path.mkdir(mode=0o700, exist_ok=True)
+        return path
+
+    def log(self, name):
+        """The log file of what is called name."""
+        return self.path / f"{name}.log"
+
+    def remove_if_temporary(self):
+        if self.problem:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Claim:
+    """The right to start something in a folder, held by one lab at a time.
+
+    The file `<folder>/<name>.claim` is locked as long as that lab, or its keeper, is alive, and says in
+    JSON what it runs. There is no process id in it that could go stale.
+    """
+
+    def __init__(self, folder, name):
+        self._file = open(folder.path / f"{name}.claim", "a+", encoding="utf-8")
+        self._file.reconfigure(write_through=True)
+
+    def take(self):
+        """None when the claim is ours from now on; otherwise what its holder runs. Raises Fault."""
+        outcome = wait_until(self._try, START)
+        if outcome is None:
+            raise Fault(f"Another lab in this folder is still starting, after {START} seconds", "Close that one first")
+        return outcome["holder"]
+
+    def _try(self):
+        with suppress(BlockingIOError):
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file.truncate(0)
+            return {"holder": None}
+        self._file.seek(0)
+        with suppress(json.JSONDecodeError):  # still starting, or already ending
+            return {"holder": json.load(self._file)}
+
+    def publish(self, **facts):
+        """Tell others what runs here. They wait until this is said."""
+        self._file.write(json.dumps(facts))
+
+    def withdraw(self):
+        """Nobody may join from here on."""
+        self._file.truncate(0)
+
+    def fileno(self):
+        return self._file.fileno()

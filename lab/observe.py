@@ -1,0 +1,184 @@
+"""Facts, asked of the real thing: broker, result backend, management API, workers, Flower and ports."""
+
+import socket
+import time
+
+import amqp
+import httpx
+import psutil
+import redis
+from kombu.utils.url import maybe_sanitize_url, parse_url
+
+ANSWER = 2  # seconds that a server on this machine may take to answer
+
+LOCAL = {"localhost", "127.0.0.1", "::1"}
+PORTS = {"amqp": 5672, "pyamqp": 5672, "redis": 6379}
+
+
+class Fault(Exception):
+    """What was found instead of an answer, as a sentence. away: nothing listens there at all."""
+
+    def __init__(self, sentence, remedy="", away=False):
+        super().__init__(sentence)
+        self.remedy = remedy
+        self.away = away
+
+
+class Address:
+    """The parts of a broker's or result backend's URL that a person asks about."""
+
+    def __init__(self, url):
+        parts = parse_url(url)
+        self.url = url
+        self.scheme = parts["transport"].partition("+")[0]
+        self.is_rabbitmq = self.scheme in ("amqp", "pyamqp")
+        self.is_redis = self.scheme == "redis"
+        default = "guest" if self.is_rabbitmq else ""
+        self.host = parts["hostname"] or "localhost"
+        self.port = parts["port"] or PORTS.get(self.scheme)
+        self.user = parts["userid"] or default
+        self.password = parts["password"] or default
+        self.virtual_host = parts["virtual_host"] or "/"  # RabbitMQ's; Celery means / by "", "/" and "//" alike
+        self.is_local = self.host in LOCAL
+
+    @property
+    def management(self):
+        """Base URL of RabbitMQ's management API; by convention its port is the broker's plus 10000."""
+        return f"http://{self.host}:{self.port + 10000}"
+
+    def __str__(self):
+        return maybe_sanitize_url(self.url)  # the password as **
+
+
+def wait_until(fact, seconds, every=0.05):
+    """Ask fact() until it is true, and return what it said; None when the seconds are over."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := fact():
+            return answer
+        time.sleep(every)
+    return None
+
+
+def ask(url):
+    """Log in where url points, and return the server's name and version. Raises Fault."""
+    address = Address(url)
+    if not (address.is_rabbitmq or address.is_redis):
+        return address.scheme  # a kind of server that the lab knows nothing about
+    product, log_in = ("RabbitMQ", _log_in_to_rabbitmq) if address.is_rabbitmq else ("Redis", _log_in_to_redis)
+    where = f"{address.host}:{address.port}"
+    try:
+        socket.create_connection((address.host, address.port), ANSWER).close()
+        return log_in(address, where)
+    except ConnectionRefusedError:
+        raise Fault(f"Nothing listens at {where}", away=True) from None
+    except socket.gaierror:
+        raise Fault(f"No machine is called {address.host!r}") from None
+    except (TimeoutError, redis.TimeoutError):
+        raise Fault(f"What listens at {where} does not answer: it is frozen, or it is not {product}") from None
+    except (OSError, amqp.AMQPError, redis.RedisError) as error:
+        raise Fault(f"What listens at {where} is not {product}: {' '.join(str(error).split())}") from None
+
+
+def _log_in_to_rabbitmq(address, where):
+    connection = amqp.Connection(
+        f"{address.host}:{address.port}",
+        userid=address.user,
+        password=address.password,
+        virtual_host=address.virtual_host,
+        connect_timeout=ANSWER,
+        read_timeout=ANSWER,
+    )
+    try:
+        connection.connect()
+        return "{product} {version}".format_map(connection.server_properties)
+    except amqp.AccessRefused:
+        raise Fault(
+            f"RabbitMQ at {where} refuses the user {address.user!r} with this password",
+            "Put a user and password that it knows into celeryconfig.py. Or stop it"
+            " (`sudo systemctl stop rabbitmq-server`): the lab then starts one that knows yours",
+        ) from None
+    except amqp.NotAllowed:
+        raise Fault(
+            f"RabbitMQ at {where} has no virtual host {address.virtual_host!r} for the user {address.user!r}",
+            "Correct the end of broker_url in celeryconfig.py: `//` means the virtual host `/`",
+        ) from None
+    finally:
+        connection.collect()
+
+
+def _log_in_to_redis(address, where):
+    client = redis.Redis.from_url(address.url, socket_timeout=ANSWER, socket_connect_timeout=ANSWER)
+    try:
+        server = client.info("server")
+    except (redis.AuthenticationError, redis.ResponseError) as error:
+        raise Fault(f"Redis at {where} refuses the login: {error}", "Correct the password in celeryconfig.py") from None
+    finally:
+        client.close()
+    name = "Valkey" if server.get("server_name") == "valkey" else "Redis"
+    return f"{name} {server.get('valkey_version') or server.get('redis_version')}"
+
+
+def management(broker):
+    """RabbitMQ's overview, asked of the management API with the broker's own credentials. Raises Fault."""
+    address = Address(broker)
+    return _get(address.management, "/api/overview", (address.user, address.password)).json()
+
+
+def waiting(app):
+    """How many messages wait in the app's default queue: none when the queue is not there. Raises Fault."""
+    try:
+        with app.connection_for_read() as connection:
+            channel = connection.default_channel
+            try:
+                return channel.queue_declare(app.conf.task_default_queue, passive=True).message_count
+            except connection.channel_errors:
+                return 0
+    except app.connection_errors as error:
+        raise Fault(f"The broker does not answer: {error}") from None
+
+
+def give_back(app):
+    """Put messages that a dead worker held back into the queue, unless a living one might hold them.
+
+    RabbitMQ does so by itself. With Redis as broker, Kombu does it after visibility_timeout.
+    """
+    if Address(app.conf.broker_url).is_redis and not workers(app):
+        at_once = app.conf.broker_transport_options | {"visibility_timeout": 0}
+        with app.connection_for_write(transport_options=at_once) as connection:
+            connection.default_channel.qos.restore_visible(num=None, interval=1)
+
+
+def flower_answers(url):
+    """Whether Flower is ready at url."""
+    try:
+        return _get(url, "/healthcheck").text == "OK"
+    except Fault:
+        return False
+
+
+def _get(base, path, auth=None):
+    try:
+        answer = httpx.get(base + path, auth=auth, timeout=ANSWER, trust_env=False)
+        answer.raise_for_status()
+        return answer
+    except httpx.ConnectError:
+        raise Fault(f"Nothing listens at {base}", away=True) from None
+    except httpx.HTTPStatusError as error:
+        raise Fault(f"{base}{path} answers {error.response.status_code}") from None
+    except httpx.HTTPError as error:
+        raise Fault(f"{base}{path} does not answer: {error}") from None
+
+
+def port_holder(port):
+    """Who listens on a port of this machine: "name (process 42)", or None when nobody can be seen there."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:  # macOS shows them to root only
+        return None
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+            if connection.pid is None:
+                return "another user's process"
+            return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return None

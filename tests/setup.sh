@@ -1,0 +1,4 @@
+#!/bin/sh
+# Install what the tests need from Debian. What cannot be installed is skipped by the tests, with its name.
+sh lab/rabbitmq.sh || true
+command -v chromium >/dev/null || sh lab/apt.sh chromium || true

@@ -1,37 +1,36 @@
 """The producer: type a message, it becomes a prediction task."""
 
+import contextlib
 import sys
 
 from my_ml_app import app, predict
 
-try:
-    import readline  # noqa: F401 - a terminal alone cuts lines at 4096 bytes
-except ImportError:
-    pass  # Windows has no readline, and no such limit
+with contextlib.suppress(ImportError):  # on Windows, which needs no readline
+    import readline  # noqa: F401 - without it, a terminal cuts lines at 4096 bytes
 
-sys.stdin.reconfigure(errors="replace")  # bytes that are no text become a question mark
+sys.stdin.reconfigure(errors="replace")  # bytes that are not text become a question mark
 
-while True:
+
+def send(msg):
+    payload = {"message": msg}
     try:
-        text = input("Enter a message: ")
-    except (EOFError, KeyboardInterrupt):
-        print()
-        break
-    if text == "exit":
-        break
-
-    # A pasted block can be several lines
-    for msg in text.split("\n"):
-        if not msg.strip():
-            continue
-
         # Call Celery task
-        payload = {"message": msg}
-        try:
-            result = predict.delay(payload)
-        except Exception as error:
-            broker = app.connection().as_uri()  # without the password
-            print(f"Not sent: {msg[:60]!r}. The broker {broker} answered: {error}")
-            print("Is it running, and are user, password and virtual host in celeryconfig.py right?")
-        else:
-            print(f"Sent as task {result.id}")
+        result = predict.delay(payload)
+    except Exception as error:
+        broker = app.connection().as_uri()  # the password shows as **
+        print(f"Not sent: {msg[:60]!r}. Is the broker {broker} running, and are its user, password and")
+        print(f"virtual host in celeryconfig.py right? It said: {' '.join(str(error).split())}")
+    else:
+        print(f"Sent as task {result.id}")
+
+
+try:
+    while True:
+        text = input("Enter a message: ")
+        if text == "exit":
+            break
+        for msg in text.split("\n"):  # a pasted block can have several lines
+            if msg.strip():
+                send(msg)
+except (EOFError, KeyboardInterrupt):
+    print()

@@ -76,9 +76,8 @@ def start(verbose):
             for seconds, part in [*times, *lab.times, (time.monotonic() - BEGIN, "all")]:
                 tell(f"{seconds:6.2f} s  {part}")
         results = Results(lab.app, tell)
-        above.start(
-            lab.mend, results.look, *([WorkerLog(lab.worker_log, lab.joined, tell).look] if lab.worker_log else [])
-        )
+        log = [WorkerLog(lab.worker_log, lab.joined, tell).look] if lab.worker_log else []
+        above.start(*log, results.look, lab.mend)
         tell("Type a message to ask for its prediction; `exit` leaves.")
         run("use_ml_app.py")
         if not sys.stdin.isatty():

@@ -2,15 +2,18 @@
 
 import socket
 import time
+from contextlib import suppress
 
 import amqp
 import httpx
 import psutil
 import redis
+from kombu.exceptions import KombuError
 from kombu.utils.url import maybe_sanitize_url, parse_url
 
 ANSWER = 2  # seconds that a server on this machine may take to answer
 
+AWAY = (OSError, KombuError, amqp.AMQPError, redis.RedisError)  # what a broker that is not there raises
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 PORTS = {"amqp": 5672, "pyamqp": 5672, "redis": 6379}
 
@@ -134,8 +137,25 @@ def waiting(app):
                 return channel.queue_declare(app.conf.task_default_queue, passive=True).message_count
             except connection.channel_errors:
                 return 0
-    except app.connection_errors as error:
+    except AWAY as error:
         raise Fault(f"The broker does not answer: {error}") from None
+
+
+def workers(app, names=None):
+    """Names of the workers that answer within a second; only those in names, if given, and then at once."""
+    limit = len(names) if names else None
+    with suppress(*AWAY), app.connection_for_write() as connection:
+        answers = app.control.ping(destination=names, timeout=1, limit=limit, connection=connection)
+        return sorted(name for answer in answers for name in answer)
+    return []
+
+
+def active(app, worker):
+    """How many predictions a worker makes right now; 0 when it does not answer within a second."""
+    with suppress(*AWAY), app.connection_for_write() as connection:
+        inspect = app.control.inspect(destination=[worker], timeout=1, limit=1, connection=connection)
+        return len((inspect.active() or {}).get(worker, []))
+    return 0
 
 
 def give_back(app):

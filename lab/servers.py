@@ -19,9 +19,7 @@ START = 60  # seconds that a server may take to start; RabbitMQ took 7 on two co
 STAND_IN_PORT = 6380  # next to Redis's own
 
 # Debian's scripts on the PATH insist on root; these, and Homebrew's, run as anybody.
-RABBITMQ = os.pathsep.join(
-    ["/usr/lib/rabbitmq/bin", os.environ.get("PATH", ""), "/opt/homebrew/sbin", "/usr/local/sbin"]
-)
+RABBITMQ = f"/usr/lib/rabbitmq/bin:{os.environ.get('PATH')}:/opt/homebrew/sbin:/usr/local/sbin"
 
 
 @dataclass

@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from urllib.parse import quote
 
@@ -17,6 +17,7 @@ from lab.servers import Server, Servers, free_port
 
 WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by hand is celery@…
 START = 30  # seconds that worker and Flower may take to start; 2 on an idle machine
+STOP = 10  # seconds that a worker may take to drop what it does
 TOO_SHORT = 5  # seconds: what ends sooner than this after its start is not started again
 
 
@@ -118,8 +119,10 @@ class Lab:
         except KeyboardInterrupt:
             self._tell("Leaving at once: what was running goes back into the queue.")
             self._keeper.signal(worker, signal.SIGQUIT)
-            worker.ended.wait(START)
-        left = waiting(self.app)
+            worker.ended.wait(STOP)
+        left = 0
+        with suppress(Fault):
+            left = waiting(self.app)
         if left and self._folder.problem:
             self._tell(f"{_are(left, 'message')} waiting, and lost: .lab cannot be written.")
         elif left:

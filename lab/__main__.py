@@ -106,6 +106,18 @@ def servers():
         lab.leave()
 
 
+@cli.command()
+def doctor():
+    """Look at everything the lab needs, and say what to do about what is wrong."""
+    from lab.doctor import examine, table  # its imports would slow down the others
+
+    try:
+        app = student_app()
+    except Fault as fault:
+        app = fault
+    sys.exit(not table(examine(app)))
+
+
 def show_servers(lab):
     """Where messages and results go, and, if that is not where celeryconfig.py says, why."""
     for role, server, variable in (
@@ -117,7 +129,7 @@ def show_servers(lab):
             continue
         show(role, f"{Address(server.url)}  {server.product}{', started here' if server.started else ''}")
         if server.instead:
-            tell(f"  {server.instead}.")
+            tell(f"  {server.instead}")
             tell(f"  So Valkey stands in. Other terminals join with: export {variable}={server.url}")
     if lab.broker.dashboard:
         show("dashboard", f"{lab.broker.dashboard}  user and password are the broker's")
@@ -136,7 +148,7 @@ def main():
     try:
         cli(standalone_mode=False)
     except Fault as fault:
-        tell(f"{fault}. {fault.remedy}".strip())
+        tell(fault.sentences())
         sys.exit(1)
     except click.ClickException as error:
         error.show()

@@ -58,6 +58,17 @@ class Claim:
             raise Fault(f"Another lab in this folder is still starting, after {START} seconds", "Close that one first")
         return outcome["holder"]
 
+    def holder(self):
+        """What its holder runs, without waiting; None when nobody holds it, or is ready."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            with suppress(json.JSONDecodeError):
+                return json.load(self._file)
+            return None
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
     def _try(self):
         with suppress(BlockingIOError):
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,12 +19,15 @@ PORTS = {"amqp": 5672, "pyamqp": 5672, "redis": 6379}
 
 
 class Fault(Exception):
-    """What was found instead of an answer, as a sentence. away: nothing listens there at all."""
+    """What was found instead of an answer, and what to do about it. away: nothing listens there at all."""
 
-    def __init__(self, sentence, remedy="", away=False):
-        super().__init__(sentence)
+    def __init__(self, found, remedy="", away=False):
+        super().__init__(found)
         self.remedy = remedy
         self.away = away
+
+    def sentences(self):
+        return " ".join(f"{part}." for part in (str(self), self.remedy) if part)
 
 
 class Address:
@@ -156,6 +159,14 @@ def active(app, worker):
         inspect = app.control.inspect(destination=[worker], timeout=1, limit=1, connection=connection)
         return len((inspect.active() or {}).get(worker, []))
     return 0
+
+
+def pools(app):
+    """The workers that answer within a second, each with the number of its pool processes now."""
+    with suppress(*AWAY), app.connection_for_write() as connection:
+        stats = app.control.inspect(timeout=1, connection=connection).stats() or {}
+        return {name: len(facts["pool"].get("processes", [1])) for name, facts in sorted(stats.items())}
+    return {}
 
 
 def give_back(app):

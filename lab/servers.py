@@ -66,7 +66,7 @@ class Servers:
             self._stand_in = f"redis://localhost:{free_port(STAND_IN_PORT)}"
             self._start_valkey(Address(self._stand_in), "stand-in")
         url = f"{self._stand_in}/{database}"
-        return Server(url, ask(url), started=True, instead=f"{problem}. {problem.remedy}".strip())
+        return Server(url, ask(url), started=True, instead=problem.sentences())
 
     def _start_valkey(self, address, name=None):
         """Valkey with each write on disk before it is confirmed to survive the end of the process."""

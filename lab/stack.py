@@ -107,6 +107,8 @@ class Lab:
             if "worker" in self._keeper.children:
                 self._end_worker(self._keeper.children["worker"])
         finally:
+            if self._keeper.children:
+                self._tell("Stopping what was started here …")
             self._keeper.close()
             self._folder.remove_if_temporary()
 

@@ -1,0 +1,218 @@
+"""What tests share: a student's folder with ports of its own, terminals to type in, and servers."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import httpx
+import pexpect
+import psutil
+import pytest
+import redis
+from celery import Celery
+
+from lab.observe import wait_until
+
+ROOT = Path(__file__).parent.parent
+SECONDS = 30  # that a test waits for a fact
+ID = r"[0-9a-f]{8}-[0-9a-f-]{27}"
+
+
+def require(what, there):
+    """Skip a test that needs what is not there; in CI, where all of it is installed, fail it."""
+    if not there:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{what} is not installed", pytrace=False)
+
+
+def eventually(fact, what, seconds=SECONDS):
+    """The first true answer of fact()."""
+    answer = wait_until(fact, seconds)
+    assert answer, f"not within {seconds} s: {what}"
+    return answer
+
+
+def free_port():
+    """A port below the range from which clients get theirs, with the one 10000 above it free too."""
+    while True:
+        port = random.randrange(10000, 22000)
+        try:
+            for number in (port, port + 10000):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", number))
+        except OSError:
+            continue
+        return port
+
+
+class Terminal(pexpect.spawn):
+    """A program in a pseudo-terminal. After see(), what it matched is in after."""
+
+    def __init__(self, command, **options):
+        super().__init__(command[0], list(command[1:]), encoding="utf-8", timeout=SECONDS, dimensions=(50, 200), **options)
+        self.delaybeforesend = None
+
+    def see(self, *patterns):
+        """Wait for these regular expressions, one after the other; the last match is returned."""
+        for pattern in patterns:
+            self.expect(pattern)
+        return self.match
+
+    def left(self):
+        """The exit status, once the program has ended by itself."""
+        self.expect(pexpect.EOF)
+        self.wait()
+        return self.exitstatus
+
+
+class Student:
+    """A folder with the student's files, addresses that nobody else uses, and everything started there."""
+
+    def __init__(self, path, broker=None, results=None):
+        self.path = path
+        self.marker = uuid.uuid4().hex
+        self.broker = broker or f"redis://localhost:{free_port()}/0"
+        self.results = results or f"redis://localhost:{free_port()}/0"
+        self.flower = f"http://localhost:{free_port()}"
+        self.terminals = []
+        for name in ("celeryconfig.py", "my_ml_app.py", "use_ml_app.py"):
+            shutil.copy(ROOT / name, path)
+        for name in ("lab", "Makefile", "requirements.txt", ".venv"):
+            (path / name).symlink_to(ROOT / name)
+
+    @property
+    def env(self):
+        return {
+            **os.environ,
+            "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
+            "LAB_TEST": self.marker,
+            "CELERY_BROKER_URL": self.broker,
+            "CELERY_RESULT_BACKEND": self.results,
+            "FLOWER_PORT": self.flower.rpartition(":")[2],
+            "PREDICT_SECONDS": "0.2",
+            "PROMPT_TOOLKIT_NO_CPR": "1",  # a pseudo-terminal does not say where its cursor is
+        }
+
+    def run(self, *command, typed="", seconds=60, **env):
+        """What a command prints when typed is its whole input, and its exit status."""
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env=self.env | env,
+            input=typed,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+        )
+        return done.stdout, done.returncode
+
+    def open(self, *command, **env):
+        """A command in a terminal of its own."""
+        terminal = Terminal(command, cwd=str(self.path), env=self.env | env)
+        self.terminals.append(terminal)
+        return terminal
+
+    @property
+    def app(self):
+        """A Celery app that sends to, and asks, what this student's files point at."""
+        return Celery("my_ml_app", broker=self.broker, backend=self.results)
+
+    def ask(self, message):
+        return self.app.send_task("my_ml_app.predict", [{"message": message}])
+
+    def messages(self):
+        """Take all messages that wait in the queue, in order."""
+        with self.app.connection() as connection, connection.SimpleQueue("celery") as queue:
+            found = []
+            while True:
+                try:
+                    message = queue.get(block=False)
+                except queue.Empty:
+                    return found
+                message.ack()
+                found.append(message.payload[0][0]["message"])
+
+    def processes(self):
+        """What was started here, by anybody, and still runs."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("LAB_TEST") == self.marker and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                pass
+        return found
+
+    def nothing_runs(self):
+        eventually(lambda: not self.processes(), f"nothing runs; still: {[p.cmdline() for p in self.processes()]}")
+
+    def close(self):
+        for process in self.processes():
+            process.kill()
+        for terminal in self.terminals:
+            terminal.close(force=True)
+
+
+@pytest.fixture
+def student(tmp_path):
+    """A student whose servers do not run yet; both are Valkey."""
+    student = Student(tmp_path)
+    yield student
+    student.close()
+
+
+class RabbitMQ:
+    """One node for all tests, as `make servers` starts it; each test has a virtual host of its own."""
+
+    def __init__(self, path):
+        self.student = Student(path, broker=f"amqp://myuser:mypassword@localhost:{free_port()}//")
+        self.terminal = self.student.open(sys.executable, "-m", "lab", "servers")
+        self.terminal.see("Ctrl-C ends")
+        port = int(re.search(r":(\d+)//$", self.student.broker)[1]) + 10000
+        self.api = httpx.Client(base_url=f"http://localhost:{port}/api", auth=("myuser", "mypassword"))
+
+    def virtual_host(self):
+        name = uuid.uuid4().hex
+        self.api.put(f"/vhosts/{name}").raise_for_status()
+        everything = {"configure": ".*", "write": ".*", "read": ".*"}
+        self.api.put(f"/permissions/{name}/myuser", json=everything).raise_for_status()
+        return f"{self.student.broker[:-1]}{name}"
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory):
+    require("RabbitMQ", shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}"))
+    node = RabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
+    yield node
+    node.terminal.sendintr()
+    node.terminal.left()
+    node.student.close()
+
+
+@pytest.fixture
+def with_rabbitmq(tmp_path, rabbitmq):
+    """A student whose broker and result backend run."""
+    student = Student(tmp_path, rabbitmq.virtual_host(), rabbitmq.student.results)
+    yield student
+    student.close()
+
+
+@pytest.fixture
+def with_valkey(student):
+    """A student whose broker and result backend run."""
+    student.open(sys.executable, "-m", "lab", "servers").see("Ctrl-C ends")
+    return student
+
+
+@pytest.fixture(params=["rabbitmq", "valkey"])
+def served(request):
+    """A student whose broker and result backend run: once with each kind of broker."""
+    return request.getfixturevalue(f"with_{request.param}")

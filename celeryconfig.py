@@ -23,15 +23,18 @@ task_reject_on_worker_lost = True
 # A process holds the message that it works on, and no more: the others wait where you can see them, in the queue.
 worker_prefetch_multiplier = 1
 
-broker_transport_options = {
-    # RabbitMQ: delay() returns once the broker has confirmed the message.
-    "confirm_publish": True,
-    # Redis as broker: a message that a dead worker held comes back after this many seconds.
-    # Keep it longer than the slowest prediction, or that one is made twice.
-    "visibility_timeout": 300,
-}
 # A worker that starts before its broker waits for it.
 broker_connection_retry_on_startup = True
+broker_transport_options = {
+    # RabbitMQ: delay() returns when the broker has confirmed the message, or fails when it says nothing for 5 seconds.
+    "confirm_publish": True,
+    "read_timeout": 5,
+    # Redis as broker: what a dead worker held comes back after so many seconds. Longer than any prediction takes!
+    "visibility_timeout": 300,
+}
+# A worker keeps its result until Redis is there to take it; a producer gives up after 3 seconds.
+result_backend_always_retry = True
+result_backend_transport_options = {"retry_policy": {"max_retries": 3}}
 
 # Events let Flower follow each task: from the moment it is sent, and through the worker.
 task_send_sent_event = True

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 
-from my_ml_app import app, predict
+from my_ml_app import predict
 
 with contextlib.suppress(ImportError):  # on Windows, which needs no readline
     import readline  # noqa: F401 - without it, a terminal cuts lines at 4096 bytes
@@ -17,9 +17,9 @@ def send(msg):
         # Call Celery task
         result = predict.delay(payload)
     except Exception as error:
-        broker = app.connection().as_uri()  # the password shows as **
-        print(f"Not sent: {msg[:60]!r}. Is the broker {broker} running, and are its user, password and")
-        print(f"virtual host in celeryconfig.py right? It said: {' '.join(str(error).split())}")
+        reason = " ".join(str(error).split())
+        print(f"Not sent: {msg[:60]!r}. Check that the broker and the result backend run, and their")
+        print(f"user, password and virtual host in celeryconfig.py. Celery said: {reason}")
     else:
         print(f"Sent as task {result.id}")
 

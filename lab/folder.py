@@ -28,7 +28,10 @@ class Folder:
     def data(self, name):
         """The folder in which the server called name keeps its data."""
         path = self.path / name
-        path.mkdir(mode=0o700, exist_ok=True)
+        try:
+            path.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Fault(f"The folder {path} cannot be made: {error.strerror}") from None
         return path
 
     def log(self, name):
@@ -48,8 +51,8 @@ class Claim:
     """
 
     def __init__(self, folder, name):
-        self._file = open(folder.path / f"{name}.claim", "a+", encoding="utf-8")
-        self._file.reconfigure(write_through=True)
+        self._path = folder.path / f"{name}.claim"
+        self._file = open(self._path, "ab")
 
     def take(self):
         """None when the claim is ours from now on; otherwise what its holder runs. Raises Fault."""
@@ -59,28 +62,24 @@ class Claim:
         return outcome["holder"]
 
     def holder(self):
-        """What its holder runs, without waiting; None when nobody holds it, or is ready."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            with suppress(json.JSONDecodeError):
-                return json.load(self._file)
-            return None
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        """What its holder runs, without waiting; None when there is none, or it is not ready."""
+        outcome = self._try()
+        self._file.close()  # if the claim was free, it is so again
+        return outcome and outcome["holder"]
 
     def _try(self):
+        """{"holder": its facts, or None if we hold it now}; None while the holder is starting or ending."""
         with suppress(BlockingIOError):
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._file.truncate(0)
+            self.withdraw()
             return {"holder": None}
-        self._file.seek(0)
-        with suppress(json.JSONDecodeError):  # still starting, or already ending
-            return {"holder": json.load(self._file)}
+        with suppress(json.JSONDecodeError):
+            return {"holder": json.loads(self._path.read_text())}
 
     def publish(self, **facts):
         """Tell others what runs here. They wait until this is said."""
-        self._file.write(json.dumps(facts))
+        self._file.write(json.dumps(facts).encode())
+        self._file.flush()
 
     def withdraw(self):
         """Nobody may join from here on."""

@@ -27,6 +27,7 @@ class Child:
         self.begin = time.monotonic()
         self.started, self.ended = threading.Event(), threading.Event()
         self.pid = self.code = None
+        self.restarted = False
         self.given_up = False  # ended, and not to be started again
 
 
@@ -57,7 +58,7 @@ class Keeper:
 
     def restart(self, child):
         """Start an ended child again."""
-        return self._start(child.order)
+        self._start(child.order).restarted = True
 
     def signal(self, child, number):
         """Send a signal to the child itself, not to its own children; nothing happens when it has ended."""

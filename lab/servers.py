@@ -142,8 +142,10 @@ class Servers:
 
         product = wait_until(answer, START)
         if product in (None, "ended"):
-            problem = f"ended at its start ({child.code})" if product else f"did not answer in {START} seconds"
-            raise Fault(f"{child.name} {problem}", f"Its last words are in {child.order['log']}")
+            problem = (
+                f"ended at its start (exit status {child.code})" if product else f"did not answer in {START} seconds"
+            )
+            raise Fault(f"The {child.name} {problem}", f"Its last words are in {child.log}")
         return product
 
 

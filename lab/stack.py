@@ -18,7 +18,7 @@ from lab.servers import Server, Servers, free_port
 WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by hand is celery@…
 START = 30  # seconds that worker and Flower may take to start; 2 on an idle machine
 STOP = 10  # seconds that a worker may take to drop what it does
-TOO_SHORT = 5  # seconds: what ends sooner than this after its start is not started again
+TOO_SHORT = 5  # seconds: what was started again and ends sooner than this is left alone
 
 
 class Lab:
@@ -87,14 +87,14 @@ class Lab:
             ended = [child for child in self._keeper.children.values() if child.ended.is_set() and not child.given_up]
             for child in ended if not self._leaving else ():
                 how = f"was ended by signal {-child.code}" if child.code < 0 else f"ended with exit status {child.code}"
-                if time.monotonic() - child.begin > TOO_SHORT:
-                    self._tell(f"The {child.name} {how}. Starting it again …")
-                    if child.name == "worker":
-                        give_back(self.app)
-                    self._keeper.restart(child)
-                else:
+                if child.restarted and time.monotonic() - child.begin < TOO_SHORT:
                     child.given_up = True
-                    self._tell(f"The {child.name} {how}, right after its start. See {child.log}.")
+                    self._tell(f"The {child.name} {how} again. The lab leaves it; its last words are in {child.log}.")
+                    continue
+                self._tell(f"The {child.name} {how}. Starting it again …")
+                if child.name == "worker":
+                    give_back(self.app)
+                self._keeper.restart(child)
 
     def leave(self):
         """End what this command started: running predictions finish, and what still waits is counted and kept."""

@@ -1,11 +1,9 @@
 """What tests share: a student's folder with ports of its own, terminals to type in, and servers."""
 
-import json
 import os
 import random
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +14,6 @@ import httpx
 import pexpect
 import psutil
 import pytest
-import redis
 from celery import Celery
 
 from lab.observe import wait_until
@@ -56,7 +53,9 @@ class Terminal(pexpect.spawn):
     """A program in a pseudo-terminal. After see(), what it matched is in after."""
 
     def __init__(self, command, **options):
-        super().__init__(command[0], list(command[1:]), encoding="utf-8", timeout=SECONDS, dimensions=(50, 200), **options)
+        super().__init__(
+            command[0], list(command[1:]), encoding="utf-8", timeout=SECONDS, dimensions=(50, 200), **options
+        )
         self.delaybeforesend = None
 
     def see(self, *patterns):
@@ -70,6 +69,13 @@ class Terminal(pexpect.spawn):
         self.expect(pexpect.EOF)
         self.wait()
         return self.exitstatus
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that share the RabbitMQ node have to run in one process, when pytest-xdist spreads them over several."""
+    for item in items:
+        if "rabbitmq" in item.fixturenames or "[rabbitmq" in item.name:
+            item.add_marker(pytest.mark.xdist_group("rabbitmq"))
 
 
 class Student:

@@ -1,11 +1,9 @@
 """celeryconfig.py, my_ml_app.py and use_ml_app.py, with the lecture's plain commands in separate terminals."""
 
 import ast
-import os
-import signal
 
 import pytest
-from conftest import ID, ROOT, eventually
+from conftest import ID, ROOT
 
 CELERY = ["celery", "-A", "my_ml_app"]
 PRODUCER = ["python", "use_ml_app.py"]
@@ -153,8 +151,6 @@ def test_the_producer_sends_again_when_the_broker_is_back(student):
     servers = student.open("python", "-m", "lab", "servers")
     servers.see("Ctrl-C ends")
     assert student.messages() == ["one", "two"]
-
-
 
 
 def test_student_files_fit_on_a_screen_and_know_nothing_of_the_lab():

@@ -1,0 +1,247 @@
+"""`make lab` as a whole: what a student sees, and what is left when it ends, however it ends."""
+
+import re
+import signal
+import socket
+
+import pytest
+from conftest import ID, eventually
+
+START = ["python", "-m", "lab", "start"]
+PROMPT = "Enter a message:"
+
+
+def lab_process(student):
+    """The Python process that runs `python -m lab start`."""
+    return next(p for p in student.processes() if p.cmdline()[1:] == ["-m", "lab", "start"])
+
+
+def children(student):
+    """What the keeper of a student's lab started."""
+    keeper = next(p for p in student.processes() if p.cmdline()[1].endswith("keeper.py"))
+    return keeper.children()
+
+
+def predicted(student, tasks):
+    """Whether all tasks have their result."""
+    return all(student.app.AsyncResult(task).ready() for task in tasks)
+
+
+def paste(terminal, lines):
+    """Paste lines at the prompt, and return the ids of their tasks."""
+    terminal.see(PROMPT)
+    terminal.send("\x1b[200~" + "\r".join(lines) + "\x1b[201~\r")
+    return [terminal.see(f"Sent as task ({ID})")[1] for _ in lines]
+
+
+def test_piped_messages_are_predicted_and_nothing_is_left(student):
+    printed, status = student.run("make", "lab", typed="hello\n\nIs it?\nexit\nafter\n")
+    assert status == 0, printed
+    assert re.search(r"broker +redis://localhost:\d+/0  Valkey [\d.]+, started here", printed)
+    assert re.search(r"worker +lab@\S+  2 to 10 processes", printed)
+    assert re.search(rf"Flower +{student.flower}", printed)
+    for message, prediction in (("hello", "statement"), ("Is it?", "question")):
+        assert f"] {{'message': '{message}'}}" in printed
+        assert re.search(rf'Result of {ID}: {{"message": "{re.escape(message)}", "prediction": "{prediction}"', printed)
+    assert "after" not in printed and "Traceback" not in printed
+    student.nothing_runs()
+
+
+def test_in_a_terminal_output_does_not_garble_what_is_typed(student):
+    lab = student.open("make", "lab", PREDICT_SECONDS="1")
+    lab.see(PROMPT)
+    lab.sendline("first")
+    lab.see(f"Sent as task ({ID})", "Received:")
+    lab.send("half a ")
+    lab.see("Ended processing:", f"Result of {ID}: ", "half a")  # the line that is being typed is drawn again below
+    lab.sendline("message?")
+    lab.see("Sent as task", "'message': 'half a message\\?'", f'Result of {ID}: {{"message": "half a message\\?"')
+    lab.sendline("exit")
+    assert lab.left() == 0
+    student.nothing_runs()
+
+
+def test_a_pasted_block_and_a_failure_at_the_prompt(student):
+    lab = student.open(*START)
+    lab.see(PROMPT)
+    lab.send("\x1b[200~one\rtwo\x1b[201~\r")
+    lab.see("Sent as task", "Sent as task", '"message": "(one|two)"', '"message": "(one|two)"')
+    student.path.joinpath("use_ml_app.py").write_text(
+        "from my_ml_app import predict\ninput('go')\npredict.delay('text')\n1/0\n"
+    )
+    lab.sendline("exit")
+    assert lab.left() == 0
+    lab = student.open(*START)
+    lab.see("go")
+    lab.sendline("")
+    lab.see("use_ml_app.py ended with ZeroDivisionError: division by zero .*use_ml_app.py, line 4")
+    lab.see("FAILURE, ValueError: predict needs a payload")
+    lab.left()
+
+
+MOMENTS = {
+    "servers start": "Starting Valkey",
+    "worker starts": "results +redis",
+    "prompt": PROMPT,
+}
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda s: s.name)
+@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())
+def test_ended_while_it_starts_and_at_the_prompt(student, moment, end):
+    lab = student.open(*START)
+    lab.see(moment)
+    lab_process(student).send_signal(end)
+    student.nothing_runs()
+    lab.left()
+    assert "Traceback" not in lab.before
+
+
+@pytest.mark.parametrize("end", ["close the terminal", signal.SIGTERM, signal.SIGKILL], ids=str)
+def test_ended_in_mid_prediction_loses_nothing(student, end):
+    lab = student.open("make", "lab", PREDICT_SECONDS="1")
+    tasks = paste(lab, [f"message {number}" for number in range(15)])  # more than the pool takes at once
+    lab.see("Received:")
+    if end == "close the terminal":
+        lab.close()
+    else:
+        lab_process(student).send_signal(end)
+    student.nothing_runs()
+    again = student.open("make", "lab", PREDICT_SECONDS="1")
+    again.see(PROMPT)
+    eventually(lambda: predicted(student, tasks), "all results are there")
+
+
+def test_what_still_waits_is_counted_kept_and_worked_off_next_time(student):
+    lab = student.open(*START, PREDICT_SECONDS="3")
+    tasks = paste(lab, [f"message {number}" for number in range(40)])
+    lab.see("Received:")
+    lab.sendline("exit")
+    lab.see(r"\d+ predictions are running", r"(\d+) messages are waiting in the queue, and kept")
+    waiting = int(lab.match[1])
+    assert lab.left() == 0
+    assert 20 <= waiting <= 38  # the pool has 10 processes at most, and 2 at least
+    again = student.open(*START, PREDICT_SECONDS="0")
+    again.see(*["Received:"] * waiting)
+    eventually(lambda: predicted(student, tasks), "all results are there")
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_loses_nothing(student):
+    lab = student.open(*START, PREDICT_SECONDS="60")
+    lab.see(PROMPT)
+    lab.sendline("slow")
+    task = lab.see(f"Sent as task ({ID})")[1]
+    lab.see("Received:")
+    lab.sendintr()
+    lab.see("1 prediction is running")
+    lab_process(student).send_signal(signal.SIGINT)
+    lab.see("Leaving at once")
+    lab.left()
+    student.nothing_runs()
+    student.open(*START, PREDICT_SECONDS="0").see("Received:", f"Result of {task}|Ended processing")
+    eventually(lambda: predicted(student, [task]), "the prediction is made")
+
+
+def test_a_second_lab_joins_the_first(student):
+    first = student.open("make", "lab")
+    second = student.open("make", "lab")
+    for lab in (first, second):
+        lab.see("worker +lab@", PROMPT)
+    assert len(student.app.control.ping(timeout=1)) == 1
+    second.sendline("from the second")
+    second.see(f"Result of {ID}")
+    first.see("'message': 'from the second'")
+    second.sendline("exit")
+    assert second.left() == 0
+    first.sendline("still here")
+    first.see(f"Result of {ID}")
+    first.sendline("exit")
+    assert first.left() == 0
+    student.nothing_runs()
+
+
+def test_servers_that_run_already_are_used_and_left_alone(with_valkey):
+    printed, status = with_valkey.run(*START, typed="hi\n")
+    assert status == 0 and ", started here" not in printed and "Result of " in printed
+    assert with_valkey.ask("still there").id
+    assert with_valkey.messages() == ["still there"]
+
+
+@pytest.mark.parametrize("name", ["worker", "flower", "valkey-server"])
+def test_what_dies_is_started_again_and_loses_nothing(student, name):
+    lab = student.open(*START, PREDICT_SECONDS="2")
+    lab.see(PROMPT)
+    lab.sendline("hi")
+    lab.see(f"Sent as task ({ID})", "Received:")
+    next(p for p in children(student) if name in " ".join(p.cmdline())).kill()
+    lab.see("was ended by signal 9. Starting it again", f"Result of {ID}")
+    lab.sendline("again")
+    lab.see(f'Result of {ID}: {{"message": "again"')
+    lab.sendline("exit")
+    lab.left()
+    student.nothing_runs()
+
+
+def test_what_dies_again_and_again_is_left_alone(student):
+    lab = student.open(*START)
+    lab.see(PROMPT)
+    (student.path / "my_ml_app.py").write_text("raise SystemExit(7)")
+    next(p for p in children(student) if "worker" in p.cmdline()).kill()
+    lab.see(
+        "The worker was ended by signal 9. Starting it again",
+        "The worker ended with exit status 7 again. The lab leaves it",
+    )
+    lab.sendline("exit")
+    assert lab.left() == 0
+    student.nothing_runs()
+
+
+def test_a_taken_flower_port_is_named_and_another_one_used(student):
+    with socket.create_server(("127.0.0.1", int(student.flower.rpartition(":")[2]))):
+        printed, status = student.run(*START, typed="hi\n")
+    assert status == 0
+    assert re.search(r"Port \d+ is taken by \S+ \(process \d+\), so Flower gets port \d+", printed)
+    assert "Result of" in printed
+
+
+def test_stale_files_of_a_killed_lab_do_not_matter(student):
+    (student.path / ".lab").mkdir()
+    for name in ("servers.claim", "stack.claim"):
+        (student.path / ".lab" / name).write_text(
+            '{"broker": {"url": "redis://localhost:1/0", "product": "old"}, "worker": "x"}'
+        )
+    printed, status = student.run(*START, typed="hi\n")
+    assert status == 0 and "Result of" in printed
+
+
+def test_a_lab_folder_that_cannot_be_written(student):
+    (student.path / ".lab").write_text("a file is in the way")
+    printed, status = student.run(*START, typed="hi\n")
+    assert status == 0
+    assert "The folder .lab cannot be written (File exists): nothing is kept when you leave." in printed
+    assert "Result of" in printed
+    student.nothing_runs()
+
+
+BROKEN = {
+    "a name that is not there": (
+        "import nothing_like_this\n",
+        "No module named 'nothing_like_this' (my_ml_app.py, line 1)",
+    ),
+    "a syntax error": ("x = 1\ndef f(:\n", "(my_ml_app.py, line 2)"),
+    "no app": ("x = 1\n", "AttributeError"),
+}
+
+
+@pytest.mark.parametrize("source, sentence", BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_app_is_named_with_its_line(student, source, sentence):
+    (student.path / "my_ml_app.py").write_text(source)
+    printed, status = student.run(*START)
+    assert status == 1
+    assert "my_ml_app.py cannot be used: " in printed and sentence in printed and "Traceback" not in printed
+
+
+def test_a_closed_pipe_ends_the_lab_quietly(student):
+    printed, _ = student.run("sh", "-c", "printf 'hi\\n' | python -m lab start | head -1")
+    assert "Traceback" not in printed
+    student.nothing_runs()

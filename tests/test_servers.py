@@ -1,0 +1,186 @@
+"""The rule for brokers: what answers is used, what does not is started at its very address, and Valkey stands in."""
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import Student, eventually, free_port, require
+
+SERVERS = ["python", "-m", "lab", "servers"]
+START = ["python", "-m", "lab", "start"]
+INSTALLED = shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}")
+
+
+@pytest.fixture
+def own_node(tmp_path):
+    """A student with a RabbitMQ of their own, which does not run yet."""
+    require("RabbitMQ", INSTALLED)
+    student = Student(tmp_path, broker=f"amqp://myuser:mypassword@localhost:{free_port()}//")
+    yield student
+    student.close()
+
+
+def port(url):
+    return int(re.search(r":(\d+)/", url)[1])
+
+
+def test_a_node_of_its_own_knows_the_configured_user_and_keeps_what_waits(own_node):
+    lab = own_node.open(*START, PREDICT_SECONDS="60")
+    lab.see("Starting RabbitMQ", r"RabbitMQ [\d.]+, started here", r"dashboard +(http://localhost:\d+)")
+    dashboard = lab.match[1]
+    assert dashboard == f"http://localhost:{port(own_node.broker) + 10000}"
+    lab.see("Enter a message:")
+    assert httpx.get(f"{dashboard}/api/whoami", auth=("myuser", "mypassword")).json()["tags"] == ["administrator"]
+    assert httpx.get(f"{dashboard}/api/whoami", auth=("guest", "guest")).status_code == 401
+    listening = [c.laddr.ip for p in own_node.processes() for c in p.net_connections("tcp") if c.status == "LISTEN"]
+    assert listening and set(listening) <= {"127.0.0.1", "::1"}
+    tasks = [own_node.ask(f"message {number}") for number in range(15)]
+    lab.see("Received:")
+    os.kill(lab.pid, signal.SIGKILL)  # the hardest end of all
+    own_node.nothing_runs()
+
+    own_node.broker = own_node.broker.replace("mypassword", "another-p%40ss")  # as if celeryconfig.py had been edited
+    again = own_node.open(*START, PREDICT_SECONDS="0")
+    again.see("Enter a message:")
+    eventually(lambda: all(own_node.app.AsyncResult(task.id).ready() for task in tasks), "all are predicted")
+    again.sendline("exit")
+    assert again.left() == 0
+    own_node.nothing_runs()
+
+
+def test_an_ordinary_user_can_run_it(own_node):
+    """As root, by becoming nobody; who may still read what root can, because Python may be in root's home."""
+    become = []
+    if os.getuid() == 0:
+        for folder in own_node.path.parents[:-2]:  # up to /tmp
+            folder.chmod(0o711)
+        os.chown(own_node.path, *pwd.getpwnam("nobody")[2:4])
+        become = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        become += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    printed, status = own_node.run(*become, *START, typed="hi\n")
+    assert status == 0 and "Result of" in printed
+    assert re.search(r"RabbitMQ [\d.]+, started here", printed)
+    assert "cannot be written" not in printed
+    own_node.nothing_runs()
+
+
+def test_a_taken_management_port_does_not_stop_rabbitmq(own_node):
+    with socket.create_server(("127.0.0.1", port(own_node.broker) + 10000)):
+        servers = own_node.open(*SERVERS)
+        servers.see("RabbitMQ [\\d.]+, started here", r"dashboard +(http://localhost:\d+)")
+        dashboard = servers.match[1]
+        assert httpx.get(f"{dashboard}/api/whoami", auth=("myuser", "mypassword")).status_code == 200
+        servers.sendintr()
+        servers.left()
+
+
+def stands_in(student, why, before=()):
+    """Check that a lab runs on the stand-in, says why, and how other terminals join."""
+    start = [*before, *START]
+    lab = student.open(*start)
+    lab.see(why, "So Valkey stands in. Other terminals join with: export CELERY_BROKER_URL=(redis://localhost:\\d+/0)")
+    url = lab.match[1]
+    lab.see("Enter a message:")
+    printed, _ = student.run("python", "use_ml_app.py", typed="from another terminal\n", CELERY_BROKER_URL=url)
+    assert "Sent as task" in printed
+    lab.see("'message': 'from another terminal'")
+    lab.sendline("hi")
+    lab.see("Result of")
+    second = student.open(*start)  # joins the stand-in without being told
+    second.see("Enter a message:")
+    second.sendline("hi")
+    second.see("Result of")
+    for terminal in (second, lab):
+        terminal.sendline("exit")
+        assert terminal.left() == 0
+    student.nothing_runs()
+
+
+def test_without_rabbitmq_valkey_stands_in(student):
+    """In a view of the file system of its own, in which RabbitMQ's folder is empty."""
+    student.broker = f"amqp://myuser:mypassword@localhost:{free_port()}//"
+    before = []
+    if INSTALLED:
+        hide = f'mount -t tmpfs none {Path(INSTALLED).parent} && exec "$@"'
+        before = ["unshare", "-m" if os.getuid() == 0 else "-rm", "sh", "-c", hide, "sh"]
+    stands_in(student, r"RabbitMQ is not installed on this machine\. `make rabbitmq` installs it\.", before)
+
+
+def test_a_stock_node_that_knows_only_guest(with_rabbitmq):
+    """Which is what a fresh RabbitMQ is to this student: it refuses their user."""
+    with_rabbitmq.broker = with_rabbitmq.broker.replace("myuser:mypassword", "someone:else")
+    stands_in(with_rabbitmq, r"RabbitMQ at localhost:\d+ refuses the user 'someone' with this password\.")
+
+
+def test_a_missing_virtual_host(with_rabbitmq):
+    with_rabbitmq.broker += "x"
+    printed, status = with_rabbitmq.run(*START, typed="hi\n")
+    assert status == 0 and "Result of" in printed
+    assert re.search(r"RabbitMQ at localhost:\d+ has no virtual host '\w+' for the user 'myuser'\.", printed)
+
+
+def test_rabbitmq_that_does_not_start(own_node):
+    (own_node.path / ".lab" / "rabbitmq" / "data").mkdir(parents=True)
+    (own_node.path / ".lab" / "rabbitmq" / "data" / "lab@localhost").write_text("a file is in the way")
+    printed, status = own_node.run(*START, typed="hi\n")
+    assert status == 0 and "Result of" in printed
+    assert re.search(r"The rabbitmq ended at its start \(exit status \d+\)\. Its last words are in \S+\.", printed)
+
+
+def test_something_else_at_the_port(student):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        student.broker = f"amqp://myuser:mypassword@localhost:{silent.getsockname()[1]}//"
+        student.results = f"redis://localhost:{silent.getsockname()[1]}/0"
+        printed, status = student.run(*START, typed="hi\n")
+    assert status == 0 and "Result of" in printed
+    assert re.search(r"What listens at localhost:\d+ does not answer: it is frozen, or it is not RabbitMQ\.", printed)
+    assert re.search(r"What listens at localhost:\d+ does not answer: it is frozen, or it is not Redis\.", printed)
+    assert "export CELERY_RESULT_BACKEND=" in printed
+
+
+def test_a_broker_on_another_machine_is_not_started_here(student):
+    student.broker = "amqp://myuser:mypassword@broker.invalid//"
+    printed, status = student.run(*START, typed="hi\n")
+    assert status == 0 and "Result of" in printed
+    assert "No machine is called 'broker.invalid'." in printed
+
+
+def test_valkey_asks_for_the_configured_password(student):
+    student.broker = student.broker.replace("//", "//:pass word@").replace(" ", "%20")
+    printed, status = student.run(*START, typed="hi\n")
+    assert status == 0 and "Result of" in printed
+    assert "pass" not in printed and "redis://:**@localhost" in printed
+
+
+def test_make_servers_stays_until_ctrl_c(student):
+    servers = student.open("make", "servers")
+    servers.see("Ctrl-C ends what was started here")
+    student.ask("kept")
+    second, status = student.run(*SERVERS)
+    assert status == 0 and "Both answer already, so there is nothing to start." in second
+    servers.sendintr()
+    servers.left()
+    student.nothing_runs()
+    student.open(*SERVERS).see("Ctrl-C ends")
+    assert student.messages() == ["kept"]
+
+
+def test_make_lab_uses_the_servers_of_make_servers(student):
+    student.open("make", "servers").see("Ctrl-C ends")
+    printed, status = student.run("make", "lab", typed="hi\n")
+    assert status == 0 and "Result of" in printed and ", started here" not in printed
+    assert student.ask("the servers still run").id
+
+
+def test_without_a_result_backend(student):
+    text = (student.path / "celeryconfig.py").read_text()
+    (student.path / "celeryconfig.py").write_text(re.sub("(?m)^result_backend = .*$", "", text))
+    student.results = ""
+    printed, status = student.run(*START, typed="hi\n")
+    assert status == 0 and "none: celeryconfig.py has no result_backend" in printed and "Sent as task" in printed

@@ -71,6 +71,7 @@ class Terminal(pexpect.spawn):
         return self.exitstatus
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Tests that share the RabbitMQ node have to run in one process, when pytest-xdist spreads them over several."""
     for item in items:

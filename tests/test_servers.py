@@ -59,7 +59,7 @@ def test_an_ordinary_user_can_run_it(own_node):
     become = []
     if os.getuid() == 0:
         for folder in own_node.path.parents[:-2]:  # up to /tmp
-            folder.chmod(0o711)
+            folder.chmod(folder.stat().st_mode | 0o011)
         os.chown(own_node.path, *pwd.getpwnam("nobody")[2:4])
         become = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
         become += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]

@@ -1,0 +1,100 @@
+"""`python -m lab doctor`: one table, with what is wrong and what to do about it."""
+
+import re
+import socket
+
+import pytest
+
+DOCTOR = ["python", "-m", "lab", "doctor"]
+
+
+def table(student, **env):
+    """The doctor's findings by subject, each (mark, found and remedy on one line), and its exit status."""
+    printed, status = student.run(*DOCTOR, COLUMNS="200", **env)
+    assert "Traceback" not in printed
+    found, subject = {}, None
+    for line in printed.splitlines():
+        if line.startswith(" "):  # what was found goes on
+            found[subject] = (found[subject][0], f"{found[subject][1]} {line.strip()}")
+        else:
+            mark, subject, text = re.split(r"\s{2,}", line.strip(), maxsplit=2)
+            found[subject] = (mark, text)
+    return found, status
+
+
+def test_all_is_well_in_a_running_lab(with_rabbitmq):
+    lab = with_rabbitmq.open("python", "-m", "lab", "start")
+    lab.see("Enter a message:")
+    found, status = table(with_rabbitmq)
+    assert status == 0, found
+    assert {mark for mark, _ in found.values()} == {"✓", "–"}
+    assert re.fullmatch(r"amqp://myuser:\*\*@\S+ RabbitMQ [\d.]+, logged in as 'myuser'", found["broker"][1])
+    assert re.fullmatch(r"redis://\S+ Valkey [\d.]+", found["result backend"][1])
+    assert re.fullmatch(r"[0-9a-f]{32}", found["virtual host"][1])
+    assert re.fullmatch(r"http://localhost:\d+, RabbitMQ [\d.]+", found["management API"][1])
+    assert re.fullmatch(r"lab@\S+ with 2 processes", found["workers"][1])
+    assert re.fullmatch(r"http://localhost:\d+: [\d.]+", found["Flower"][1])
+    assert re.search(r"celery [\d.]+.* flower [\d.]+", found["packages"][1])
+    assert re.fullmatch(r"3\.\d+\.\d+ \(.*\)", found["Python"][1])
+    port = with_rabbitmq.flower.rpartition(":")[2]
+    assert re.fullmatch(r"python\S* \(process \d+\)", found[f"port {port}"][1])
+
+
+def test_nothing_runs(student):
+    found, status = table(student)
+    assert status == 1
+    for subject in ("broker", "result backend"):
+        assert found[subject][0] == "✗"
+        assert "Nothing listens at localhost" in found[subject][1]
+        assert "→ `make lab` or `make servers` starts it" in found[subject][1]
+    assert found["workers"] == ("✗", "none is online → `make lab`, or `celery -A my_ml_app worker`")
+    assert found["Flower"][0] == "✗" and "→ `make lab`, or `celery -A my_ml_app flower`" in found["Flower"][1]
+
+
+def test_a_stand_in_is_found(student):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        student.broker = f"amqp://myuser:mypassword@localhost:{silent.getsockname()[1]}//"
+        lab = student.open("python", "-m", "lab", "start")
+        lab.see("Enter a message:")
+        found, status = table(student)
+    assert status == 0
+    assert re.fullmatch(r"redis://localhost:\d+/0 Valkey [\d.]+", found["broker"][1])
+    assert found["workers"][0] == "✓"
+
+
+WRONG = {
+    "user": ("myuser", "someone", "refuses the user 'someone' with this password → Put a user and password"),
+    "port": ("localhost:[0-9]+", "localhost:1", "Nothing listens at localhost:1 → `make lab` or `make servers`"),
+    "host": ("localhost", "nowhere.invalid", "No machine is called 'nowhere.invalid'"),
+    "virtual host": ("[^/]+$", "missing", "has no virtual host 'missing' for the user 'myuser' → Correct the end"),
+}
+
+
+@pytest.mark.parametrize("part, wrong, sentence", WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_broker_url(with_rabbitmq, part, wrong, sentence):
+    with_rabbitmq.broker = re.sub(part, wrong, with_rabbitmq.broker)
+    found, status = table(with_rabbitmq)
+    assert status == 1
+    assert found["broker"][0] == "✗" and sentence in found["broker"][1]
+
+
+def test_a_package_of_another_version(student):
+    pins = (student.path / "requirements.txt").read_text().replace("click==", "click==0.")
+    (student.path / "requirements.txt").unlink()
+    (student.path / "requirements.txt").write_text(pins)
+    found, status = table(student)
+    assert status == 1
+    assert found["packages"][0] == "✗" and "→ `rm -r .venv`, then `make lab`" in found["packages"][1]
+
+
+def test_a_broken_app(student):
+    (student.path / "my_ml_app.py").write_text("def f(:\n")
+    found, status = table(student)
+    assert status == 1
+    assert found["my_ml_app.py"][0] == "✗" and "(my_ml_app.py, line 1)" in found["my_ml_app.py"][1]
+
+
+def test_a_lab_folder_that_cannot_be_written(student):
+    (student.path / ".lab").write_text("a file is in the way")
+    found, _ = table(student)
+    assert found[".lab"][0] == "✗" and "File exists → Make it yours" in found[".lab"][1]

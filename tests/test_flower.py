@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from conftest import Student, free_port, require
+from conftest import RABBITMQ, Student, free_port, require
 from playwright.sync_api import expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -25,9 +25,7 @@ def page():
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """A whole lab on a RabbitMQ of its own, in which 12 predictions of 3 s were asked for: more than 10 processes."""
-    require(
-        "RabbitMQ", shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin:/usr/local/sbin:/opt/homebrew/sbin")
-    )
+    require("RabbitMQ", RABBITMQ)
     student = Student(tmp_path_factory.mktemp("flower"), f"amqp://myuser:mypassword@localhost:{free_port()}//")
     terminal = student.open("make", "lab", PREDICT_SECONDS="3", AUTOSCALE_KEEPALIVE="60")
     terminal.see("dashboard +(http://\\S+)")

@@ -3,24 +3,22 @@
 import os
 import pwd
 import re
-import shutil
 import signal
 import socket
 from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Student, eventually, free_port, require
+from conftest import RABBITMQ, Student, eventually, free_port, require
 
 SERVERS = ["python", "-m", "lab", "servers"]
 START = ["python", "-m", "lab", "start"]
-INSTALLED = shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}")
 
 
 @pytest.fixture
 def own_node(tmp_path):
     """A student with a RabbitMQ of their own, which does not run yet."""
-    require("RabbitMQ", INSTALLED)
+    require("RabbitMQ", RABBITMQ)
     student = Student(tmp_path, broker=f"amqp://myuser:mypassword@localhost:{free_port()}//")
     yield student
     student.close()
@@ -106,8 +104,8 @@ def test_without_rabbitmq_valkey_stands_in(student):
     """In a view of the file system of its own, in which RabbitMQ's folder is empty."""
     student.broker = f"amqp://myuser:mypassword@localhost:{free_port()}//"
     before = []
-    if INSTALLED:
-        hide = f'mount -t tmpfs none {Path(INSTALLED).parent} && exec "$@"'
+    if RABBITMQ:
+        hide = f'mount -t tmpfs none {Path(RABBITMQ).parent} && exec "$@"'
         before = ["unshare", "-m" if os.getuid() == 0 else "-rm", "sh", "-c", hide, "sh"]
     stands_in(student, r"RabbitMQ is not installed on this machine\. `make rabbitmq` installs it\.", before)
 

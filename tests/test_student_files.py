@@ -1,6 +1,7 @@
 """celeryconfig.py, my_ml_app.py and use_ml_app.py, with the lecture's plain commands in separate terminals."""
 
 import ast
+import threading
 
 import pytest
 from conftest import ID, ROOT
@@ -90,12 +91,15 @@ LINES = {
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES.keys())
-def test_whatever_is_typed_arrives_whole(served, line):
-    producer = served.open(*PRODUCER)
+def test_whatever_is_typed_arrives_whole(with_rabbitmq, line):
+    producer = with_rabbitmq.open(*PRODUCER)
     producer.see("Enter a message: ")
-    producer.sendline(line)
+    producer.maxread, producer.searchwindowsize = 100_000, 1000  # or the echo of 1 MB takes long to search
+    typing = threading.Thread(target=producer.sendline, args=[line])  # as a terminal reads while it writes
+    typing.start()
     producer.see("Sent as task", "Enter a message: ")
-    assert served.messages() == [line]
+    typing.join()
+    assert with_rabbitmq.messages() == [line]
 
 
 BLOCK = [f"line {number} " + "x" * 300 for number in range(50)]

@@ -1,0 +1,73 @@
+"""Each command of the README that shows output, run in its order, with the output that it promises."""
+
+import re
+
+from conftest import RABBITMQ, ROOT, eventually, free_port, require
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```console\n\$ (.*)\n((?:.*\n)*?)```", README)
+ID = r"[0-9a-f]{8}-[0-9a-f-]{27}"
+VARIES = {  # from run to run
+    ID: f"({ID})",
+    r"(?:localhost|127\.0\.0\.1):\d+": r"(?:localhost|127\.0\.0\.1):\d+",
+    r"\d+\.\d+\.\d+(?=, started)": r"[\d.]+",
+    r"ForkPoolWorker-\d": r"ForkPoolWorker-\d+",
+    r"lab@\w+": r"lab@\S+",
+    r"(?<=process.: )\d+": r"\d+",
+}
+
+
+def pattern(line):
+    """A regular expression for a line of output, in which what varies may vary."""
+    pieces, end = [], 0
+    for match in re.finditer("|".join(f"({what})" for what in VARIES), line):
+        pieces += [re.escape(line[end : match.start()]), list(VARIES.values())[match.lastindex - 1]]
+        end = match.end()
+    return "".join(pieces) + re.escape(line[end:])
+
+
+def follow(terminal, promised):
+    """See the promised lines, typing what the README types; return the last task's id."""
+    task = None
+    for line in promised.splitlines():
+        if typed := re.fullmatch(r"Enter a message: (.*)", line):
+            terminal.see("Enter a message:")
+            terminal.sendline(typed[1])
+        else:
+            match = terminal.see(pattern(line))
+            task = match[1] if match.groups() else task
+    return task
+
+
+def test_the_readme_shows_what_happens(student):
+    student.broker = f"amqp://myuser:mypassword@localhost:{free_port()}//"
+    require("RabbitMQ", RABBITMQ)
+    terminals, task = [], None
+    for command, promised in BLOCKS:
+        if "--autoscale" in command:  # as the README says: first end the worker in terminal 2
+            terminals[2].sendintr()
+            terminals[2].left()
+        if re.search(ID, command):
+            command = re.sub(ID, task, command)
+            eventually(student.app.AsyncResult(task).ready, "the result is stored")
+        command = command.replace("--address=127.0.0.1", f"--address=127.0.0.1 --port={free_port()}")
+        terminals.append(student.open("sh", "-c", f"exec {command}", PREDICT_SECONDS="3"))
+        task = follow(terminals[-1], promised) or task
+        if "Enter a message: exit" in promised:
+            assert terminals[-1].left() == 0
+    assert [command.split()[0] for command, _ in BLOCKS] == [
+        "make",
+        "make",
+        "celery",
+        "python",
+        "celery",
+        "celery",
+        "celery",
+    ]
+
+
+def test_the_readme_names_both_commands_and_all_that_it_links_to():
+    assert "    make lab\n" in README and "    make test\n" in README
+    for path in re.findall(r"\]\((?!http)(.*?)\)|^\| `([\w./]+)` \|", README, re.MULTILINE):
+        name = "".join(path)
+        assert name == ".lab/" or (ROOT / name).exists(), name

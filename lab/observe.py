@@ -153,12 +153,13 @@ def workers(app, names=None):
     return []
 
 
-def active(app, worker):
-    """How many predictions a worker makes right now; 0 when it does not answer within a second."""
+def held(app, worker):
+    """How many messages a worker works on, or has taken from the queue; None when it says nothing for 5 seconds."""
     with suppress(*AWAY), app.connection_for_write() as connection:
-        inspect = app.control.inspect(destination=[worker], timeout=1, limit=1, connection=connection)
-        return len((inspect.active() or {}).get(worker, []))
-    return 0
+        inspect = app.control.inspect(destination=[worker], timeout=5, limit=1, connection=connection)
+        answers = inspect.active(), inspect.reserved()
+        return sum(len(answer[worker]) for answer in answers) if all(answers) else None
+    return None
 
 
 def pools(app):

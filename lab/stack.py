@@ -12,7 +12,18 @@ from urllib.parse import quote
 
 from lab.folder import Claim, Folder
 from lab.keeper import Keeper
-from lab.observe import Address, Fault, active, flower_answers, give_back, port_holder, wait_until, waiting, workers
+from lab.observe import (
+    AWAY,
+    Address,
+    Fault,
+    flower_answers,
+    give_back,
+    held,
+    port_holder,
+    wait_until,
+    waiting,
+    workers,
+)
 from lab.servers import Server, Servers, free_port
 
 WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by hand is celery@…
@@ -114,8 +125,8 @@ class Lab:
 
     def _end_worker(self, worker):
         try:
-            if self.worker and (running := active(self.app, self.worker)):
-                self._tell(f"{_are(running, 'prediction')} running. The lab waits for the end; Ctrl-C leaves at once.")
+            if self.worker:
+                self._drain_worker()
             self._keeper.signal(worker, signal.SIGTERM)
             worker.ended.wait()
         except KeyboardInterrupt:
@@ -129,6 +140,20 @@ class Lab:
             self._tell(f"{_are(left, 'message')} waiting, and lost: .lab cannot be written.")
         elif left:
             self._tell(f"{_are(left, 'message')} waiting in the queue, and kept: `make lab` goes on with them.")
+
+    def _drain_worker(self):
+        """Let the worker finish what it holds, and take no more.
+
+        SIGTERM asks for the same; but a pool that grows at that moment is not told when its processes are
+        done, and they wait half a minute for it (billiard 4.3, Worker._ensure_messages_consumed).
+        """
+        number = held(self.app, self.worker)
+        if not number:
+            return
+        self._tell(f"{_are(number, 'prediction')} running. The lab waits for the end; Ctrl-C leaves at once.")
+        with suppress(*AWAY):
+            self.app.control.cancel_consumer(self.app.conf.task_default_queue, destination=[self.worker])
+        wait_until(lambda: not held(self.app, self.worker), float("inf"), every=0.3)
 
     def _start_worker(self):
         if self.broker.started:

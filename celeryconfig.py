@@ -26,13 +26,15 @@ worker_prefetch_multiplier = 1
 # A worker that starts before its broker waits for it.
 broker_connection_retry_on_startup = True
 broker_transport_options = {
-    # RabbitMQ: delay() returns when the broker has confirmed the message, or fails when it says nothing for 5 seconds.
+    # RabbitMQ: delay() returns when the broker has confirmed the message; 5 seconds of silence are an error.
     "confirm_publish": True,
     "read_timeout": 5,
     # Redis as broker: what a dead worker held comes back after so many seconds. Longer than any prediction takes!
     "visibility_timeout": 300,
 }
-# A worker keeps its result until Redis is there to take it; a producer gives up after 3 seconds.
+# After an error, delay() tries once more. More often could mean more copies, where only the confirmation was lost.
+task_publish_retry_policy = {"max_retries": 1}
+# A worker keeps its result until Redis is there to take it; a producer asks three times, and says so.
 result_backend_always_retry = True
 result_backend_transport_options = {"retry_policy": {"max_retries": 3}}
 

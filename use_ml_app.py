@@ -17,7 +17,7 @@ def send(msg):
         # Call Celery task
         result = predict.delay(payload)
     except Exception as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()) or type(error).__name__
         print(f"Not sent: {msg[:60]!r}. Check that the broker and the result backend run, and their")
         print(f"user, password and virtual host in celeryconfig.py. Celery said: {reason}")
     else:
@@ -27,7 +27,7 @@ def send(msg):
 try:
     while True:
         text = input("Enter a message: ")
-        if text == "exit":
+        if text.strip() == "exit":
             break
         for msg in text.split("\n"):  # a pasted block can have several lines
             if msg.strip():

@@ -4,15 +4,15 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import time
-import traceback
 
 BEGIN = time.monotonic()
 
 import click
 
 from lab.observe import Address, Fault
-from lab.producer import Above, Results, WorkerLog, run, wait_for_results
+from lab.producer import Repeated, Results, WorkerLog, in_own_line, run, wait_for_results
 from lab.stack import Lab
 
 
@@ -31,8 +31,12 @@ def to_nobody():
         os.dup2(nowhere, descriptor)
 
 
+interrupted = threading.Event()
+
+
 def interrupt(number, _):
     """A closed terminal, or a request to end, is Ctrl-C: whatever survives that survives them."""
+    interrupted.set()
     if number == signal.SIGHUP:
         to_nobody()
     raise KeyboardInterrupt
@@ -41,21 +45,17 @@ def interrupt(number, _):
 def student_app():
     """The app in my_ml_app.py of the current folder. Raises Fault that names the student's own line."""
     try:
-        return importlib.import_module("my_ml_app").app
+        app = importlib.import_module("my_ml_app").app
+        app.conf.broker_url  # noqa: B018 - Celery reads celeryconfig.py when it is first asked
+        return app
     except Exception as error:
-        files = ("celeryconfig.py", "my_ml_app.py")
-        own = [f for f in traceback.extract_tb(error.__traceback__) if os.path.basename(f.filename) in files]
-        file, line = getattr(error, "filename", None), getattr(error, "lineno", None)
-        if own and not line:
-            file, line = own[-1].filename, own[-1].lineno
-        where = f" ({os.path.basename(file)}, line {line})" if line else ""
-        raise Fault(f"my_ml_app.py cannot be used: {type(error).__name__}: {error}{where}") from None
+        raise Fault(f"my_ml_app.py cannot be used: {in_own_line(error, 'my_ml_app.py', 'celeryconfig.py')}") from None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli():
     """A lab in which predictions travel through a task queue."""
-    for number in (signal.SIGHUP, signal.SIGTERM):
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     sys.path.insert(0, os.getcwd())
 
@@ -66,7 +66,8 @@ def start(verbose):
     """Start everything, and type messages."""
     lab = Lab(student_app(), tell)
     times = [(time.monotonic() - BEGIN, "imports")]
-    above = Above()
+    piped = not sys.stdin.isatty()
+    shown, mended = Repeated(), Repeated()
     try:
         lab.start_servers()
         show_servers(lab)
@@ -77,14 +78,16 @@ def start(verbose):
                 tell(f"{seconds:6.2f} s  {part}")
         results = Results(lab.app, tell)
         log = [WorkerLog(lab.worker_log, lab.joined, tell).look] if lab.worker_log else []
-        above.start(*log, results.look, lab.mend)
+        shown.start(*log, results.look)
+        mended.start(lab.mend)
         tell("Type a message to ask for its prediction; `exit` leaves.")
-        run("use_ml_app.py")
-        if not sys.stdin.isatty():
+        run("use_ml_app.py", tell)
+        if piped and not interrupted.is_set():
             wait_for_results(lab.app, results, tell)
     finally:
-        lab.leave()
-        above.finish()
+        lab.leave(patient=not interrupted.is_set() or sys.stdin.isatty())
+        mended.finish()
+        shown.finish()
 
 
 @cli.command()
@@ -136,7 +139,11 @@ def show_servers(lab):
 
 
 def show_stack(lab):
-    show("worker", f"{lab.worker}  2 to 10 processes{', in another terminal' if lab.joined else ''}")
+    elsewhere = lab.joined or lab.worker in lab.other_workers
+    show("worker", f"{lab.worker}  2 to 10 processes{', started in another terminal' if elsewhere else ''}")
+    for name in lab.other_workers:
+        if name != lab.worker:
+            show("", f"{name}  takes messages too: what it prints is in its own terminal")
     show("Flower", lab.flower)
 
 
@@ -153,6 +160,11 @@ def main():
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except OSError as error:
+        tell(
+            f"{error.filename or 'The lab'}: {error.strerror or error}. See that this is yours to write, and try again."
+        )
+        sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
 

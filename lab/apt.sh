@@ -3,7 +3,7 @@
 #   sh lab/apt.sh PACKAGE…
 set -u
 if ! command -v apt-get >/dev/null; then
-    echo "Please install $* with this machine's package manager (macOS: brew install)." >&2
+    echo "Please install $* with this machine's package manager (on macOS: brew install ${1%-server})." >&2
     exit 1
 fi
 if [ "$(id -u)" = 0 ]; then
@@ -15,10 +15,9 @@ else
     exit 1
 fi
 echo "Installing $* …"
-export DEBIAN_FRONTEND=noninteractive
 for step in update "install -y --no-install-recommends $*"; do
     # $sudo and $step are lists of words of our own
-    $sudo apt-get -qq -o DPkg::Lock::Timeout=300 $step >/dev/null || {
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 $step </dev/null >/dev/null || {
         echo "apt-get could not install $*. Its words are above." >&2
         exit 1
     }

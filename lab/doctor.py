@@ -42,30 +42,33 @@ def examine(app):
     if isinstance(app, Fault):
         yield Finding("my_ml_app.py", False, str(app), app.remedy)
         return
-    stack = join(folder)
+    configured = {"broker": app.conf.broker_url, "result backend": app.conf.result_backend}
+    dashboard, flower = join(folder)
     folder.remove_if_temporary()
     broker, results = Address(app.conf.broker_url), Address(app.conf.result_backend or "")
-    yield server("broker", broker)
-    if broker.is_rabbitmq:
-        yield Finding("virtual host", None, broker.virtual_host)
-        yield dashboard(broker)
+    yield from other_address("broker", configured["broker"], broker.url)
+    answer = server("broker", broker)
+    yield answer
+    if broker.is_rabbitmq and answer.good:
+        yield management_api(dashboard or broker.management, broker)
     if app.conf.result_backend:
+        yield from other_address("result backend", configured["result backend"], results.url)
         yield server("result backend", results)
     else:
         yield Finding("result backend", None, "none: celeryconfig.py has no result_backend, so results are not kept")
     yield workers_online(app)
-    flower = Address(stack.get("flower") or f"http://localhost:{os.environ.get('FLOWER_PORT', '5555')}")
+    flower = Address(flower or f"http://localhost:{os.environ.get('FLOWER_PORT', '5555')}")
     yield flower_online(flower.url)
     yield from ports(broker, results, flower)
 
 
 def join(folder):
-    """Ask where the lab in this folder has its servers, if one runs, and return what else it runs."""
+    """Ask where the lab in this folder has its servers, if one runs; return its dashboard and Flower, if any."""
     servers, stack = (Claim(folder, part).holder() or {} for part in ("servers", "stack"))
     for role, variable in (("broker", "CELERY_BROKER_URL"), ("results", "CELERY_RESULT_BACKEND")):
         if servers.get(role):
             os.environ[variable] = servers[role]["url"]
-    return stack
+    return (servers.get("broker") or {}).get("dashboard"), stack.get("flower")
 
 
 def packages():
@@ -87,6 +90,14 @@ def rabbitmq_installed():
     return Finding("RabbitMQ", None, path or "not installed here", "" if path else "`make rabbitmq` installs it")
 
 
+def other_address(subject, configured, used):
+    """Say so when the lab in this folder uses another address than celeryconfig.py has now."""
+    if configured and configured != used:
+        variable = "CELERY_BROKER_URL" if subject == "broker" else "CELERY_RESULT_BACKEND"
+        found = f"celeryconfig.py says {Address(configured)}; the lab that runs here uses another one"
+        yield Finding("celeryconfig.py", None, found, f"Other terminals join the lab with: export {variable}={used}")
+
+
 def server(subject, address):
     """Whether broker or result backend answer, and to which user."""
     try:
@@ -95,17 +106,18 @@ def server(subject, address):
         remedy = "`make lab` or `make servers` starts it" if fault.away and address.is_local else fault.remedy
         return Finding(subject, False, f"{address}\n{fault}", remedy)
     user = f", logged in as {address.user!r}" if address.user else ""
-    return Finding(subject, True, f"{address}\n{product}{user}")
+    where = f", virtual host {address.virtual_host!r}" if address.is_rabbitmq else ""
+    return Finding(subject, True, f"{address}\n{product}{user}{where}")
 
 
-def dashboard(broker):
+def management_api(dashboard, broker):
     try:
-        version = management(broker.url)["rabbitmq_version"]
+        version = management(dashboard, broker)
     except Fault as fault:
         return Finding(
             "management API", False, str(fault), "It comes with the broker, as its plugin rabbitmq_management"
         )
-    return Finding("management API", True, f"{broker.management}, RabbitMQ {version}")
+    return Finding("management API", True, f"{dashboard}, RabbitMQ {version}")
 
 
 def workers_online(app):

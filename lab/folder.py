@@ -81,6 +81,10 @@ class Claim:
         self._file.write(json.dumps(facts).encode())
         self._file.flush()
 
+    def is_published(self):
+        """Whether its holder, who may be somebody else, still says what it runs."""
+        return self._path.stat().st_size > 0
+
     def withdraw(self):
         """Nobody may join from here on."""
         self._file.truncate(0)

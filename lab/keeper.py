@@ -27,8 +27,8 @@ class Child:
         self.begin = time.monotonic()
         self.started, self.ended = threading.Event(), threading.Event()
         self.pid = self.code = None
-        self.restarted = False
-        self.given_up = False  # ended, and not to be started again
+        self.restarts = []  # when it was started again
+        self.given_up = False  # not to be started again
 
 
 class Keeper:
@@ -36,6 +36,7 @@ class Keeper:
 
     def __init__(self, locks=()):
         self.children = {}
+        self._gone = False
         self._process = subprocess.Popen(
             [sys.executable, __file__, *map(str, locks)],
             stdin=subprocess.PIPE,
@@ -58,7 +59,12 @@ class Keeper:
 
     def restart(self, child):
         """Start an ended child again."""
-        self._start(child.order).restarted = True
+        self._start(child.order).restarts = [*child.restarts, time.monotonic()]
+
+    def abandon(self, child):
+        """End a child for good."""
+        child.given_up = True
+        self.signal(child, signal.SIGTERM)
 
     def signal(self, child, number):
         """Send a signal to the child itself, not to its own children; nothing happens when it has ended."""
@@ -76,7 +82,10 @@ class Keeper:
         child = Child(order)
         self.children[child.name] = child
         self._order(order)
-        child.started.wait()
+        while not child.started.wait(0.5) and not self._gone:
+            pass
+        if not child.started.is_set():
+            child.ended.set()
         return child
 
     def _order(self, order):
@@ -94,10 +103,18 @@ class Keeper:
             else:
                 child.code = news["code"]
                 child.ended.set()
-        for child in self.children.values():  # the keeper has gone
+        self._gone = True
+        for child in list(self.children.values()):
+            if child.pid and not child.ended.is_set():  # the keeper was killed: nobody else ends them now
+                kill_group(child.pid)
             child.given_up = True
             child.started.set()
             child.ended.set()
+
+
+def kill_group(pid):
+    with suppress(ProcessLookupError, PermissionError):  # macOS forbids it for a group of zombies
+        os.killpg(pid, signal.SIGKILL)
 
 
 def keep(locks):
@@ -109,25 +126,31 @@ def keep(locks):
             print(json.dumps(news), flush=True)
 
     def start(order):
-        with open(order["log"], "ab") as log:
-            process = subprocess.Popen(
-                order["argv"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=os.environ | order["env"],
-                start_new_session=True,
-            )
+        name = order["start"]
+        try:
+            with open(order["log"], "ab") as log:
+                process = subprocess.Popen(
+                    order["argv"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=os.environ | order["env"],
+                    start_new_session=True,
+                )
+        except OSError as error:
+            tell(name=name, pid=None)
+            tell(name=name, code=error.errno)
+            return
         process.last_signal = order["last_signal"]
-        tell(name=order["start"], pid=process.pid)
-        process.watch = threading.Thread(target=watch, args=(order["start"], process))
+        tell(name=name, pid=process.pid)
+        process.watch = threading.Thread(target=watch, args=(name, process))
         process.watch.start()
-        return process
+        children.pop(name, None)
+        children[name] = process
 
     def watch(name, process):
         process.wait()
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # whatever it left behind in its process group
+        kill_group(process.pid)  # whatever it left behind
         tell(name=name, code=process.returncode)
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
@@ -135,8 +158,7 @@ def keep(locks):
         for line in sys.stdin:
             order = json.loads(line)
             if "start" in order:
-                children.pop(order["start"], None)
-                children[order["start"]] = start(order)
+                start(order)
             elif order["signal"] in children:
                 children[order["signal"]].send_signal(order["number"])
     finally:
@@ -147,7 +169,7 @@ def keep(locks):
             process.send_signal(process.last_signal)
             process.watch.join(GRACE)
             if process.watch.is_alive():
-                os.killpg(process.pid, signal.SIGKILL)
+                kill_group(process.pid)
                 process.watch.join()
 
 

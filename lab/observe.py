@@ -34,7 +34,13 @@ class Address:
     """The parts of a broker's or result backend's URL that a person asks about."""
 
     def __init__(self, url):
-        parts = parse_url(url)
+        try:
+            parts = parse_url(url)
+        except (TypeError, ValueError, AttributeError):
+            raise Fault(
+                "An address in celeryconfig.py cannot be read",
+                "It is one URL; in a password, write / as %2F, # as %23, @ as %40",
+            ) from None
         self.url = url
         self.scheme = parts["transport"].partition("+")[0]
         self.is_rabbitmq = self.scheme in ("amqp", "pyamqp")
@@ -79,7 +85,7 @@ def ask(url):
     except ConnectionRefusedError:
         raise Fault(f"Nothing listens at {where}", away=True) from None
     except socket.gaierror:
-        raise Fault(f"No machine is called {address.host!r}") from None
+        raise Fault(f"No machine is called {address.host!r}", "Correct the address in celeryconfig.py") from None
     except (TimeoutError, redis.TimeoutError):
         raise Fault(f"What listens at {where} does not answer: it is frozen, or it is not {product}") from None
     except (OSError, amqp.AMQPError, redis.RedisError) as error:
@@ -125,10 +131,12 @@ def _log_in_to_redis(address, where):
     return f"{name} {server.get('valkey_version') or server.get('redis_version')}"
 
 
-def management(broker):
-    """RabbitMQ's overview, asked of the management API with the broker's own credentials. Raises Fault."""
-    address = Address(broker)
-    return _get(address.management, "/api/overview", (address.user, address.password)).json()
+def management(dashboard, broker):
+    """RabbitMQ's version, asked of its management API with the broker's own credentials. Raises Fault."""
+    try:
+        return _get(dashboard, "/api/overview", (broker.user, broker.password)).json()["rabbitmq_version"]
+    except (KeyError, TypeError, ValueError):
+        raise Fault(f"What answers at {dashboard} is not RabbitMQ's management API") from None
 
 
 def waiting(app):
@@ -177,7 +185,7 @@ def give_back(app):
     """
     if Address(app.conf.broker_url).is_redis and not workers(app):
         at_once = app.conf.broker_transport_options | {"visibility_timeout": 0}
-        with app.connection_for_write(transport_options=at_once) as connection:
+        with suppress(*AWAY), app.connection_for_write(transport_options=at_once) as connection:
             connection.default_channel.qos.restore_visible(num=None, interval=1)
 
 
@@ -203,14 +211,14 @@ def _get(base, path, auth=None):
 
 
 def port_holder(port):
-    """Who listens on a port of this machine: "name (process 42)", or None when nobody can be seen there."""
+    """Who listens on a port of this machine: "name (process 42)" if that can be seen, or None for nobody."""
     try:
         connections = psutil.net_connections("tcp")
     except psutil.AccessDenied:  # macOS shows them to root only
-        return None
+        connections = []
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-            if connection.pid is None:
-                return "another user's process"
-            return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
-    return None
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            with suppress(psutil.NoSuchProcess):
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    with socket.socket() as probe:
+        return "another process" if probe.connect_ex(("127.0.0.1", port)) == 0 else None

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import os
 import re
 import runpy
 import sys
@@ -19,53 +20,63 @@ from lab.observe import wait_until, workers
 WIDTH = 300  # characters of a line that are shown; the log has all of it
 LOOK = 0.2  # seconds between two looks for output and results
 AT_ONCE = 50  # results asked for in one look, so that thousands of messages do not keep the broker busy
+PATIENCE = 5  # seconds
 WORKER_GONE = 10  # seconds without an answer after which no worker is expected; a new one starts in 2
 RECORD = re.compile(r"\[[^]]*: \w+/(\S+?)\] ")  # how Celery begins a line of the worker's log
 
 
-class Above:
-    """Calls functions, each a look for something to tell, again and again in a thread of its own."""
+class Repeated:
+    """Calls functions again and again in a thread of its own, from start to finish."""
 
     def __init__(self):
-        self._looks = ()
+        self._functions = ()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def start(self, *looks):
-        self._looks = looks
+    def start(self, *functions):
+        self._functions = functions
         self._thread.start()
 
     def finish(self):
-        """Look once more, and stop."""
+        """Call each once more, and stop; what does not return in a few seconds is left behind."""
         self._over.set()
-        if self._looks:
-            self._thread.join()
+        if self._functions:
+            self._thread.join(PATIENCE)
 
     def _run(self):
         over = False
         while not over:
             over = self._over.wait(LOOK)
-            for look in self._looks:
-                look()
+            for function in self._functions:
+                function()
 
 
 class WorkerLog:
-    """What a worker prints: from now on, or all of it but the warnings before the first line of its log."""
+    """What a worker prints: from now on, or since it started.
+
+    Each line of its log is shown, and the further lines of what a task printed. Celery's own tracebacks and
+    its banner are left to the file.
+    """
 
     def __init__(self, path, from_now, tell):
         self._file = open(path, encoding="utf-8", errors="replace")
         if from_now:
             self._file.seek(0, 2)
-        self._begun = from_now
         self._rest = ""
+        self._in_task = False
         self._tell = tell
 
     def look(self):
         *lines, self._rest = (self._rest + self._file.read()).split("\n")
         for line in lines:
-            self._begun = self._begun or RECORD.match(line)
-            if self._begun and line:
-                self._tell(shortened(RECORD.sub(r"[\1] ", line, count=1)))
+            record = RECORD.match(line)
+            if record:
+                self._in_task = record[1] != "MainProcess"
+                self._tell(shortened(f"[{record[1]}] {line[record.end() :]}"))
+            elif not line or "SecurityWarning" in line:  # so begins what Celery says outside its log
+                self._in_task = False
+            elif self._in_task:
+                self._tell(shortened(line))
 
 
 class Results:
@@ -75,7 +86,7 @@ class Results:
         self._app = app
         self._tell = tell
         self._expected = deque()
-        app.conf.result_backend_always_retry = False  # a look must not wait
+        app.conf.update(result_backend_always_retry=False, redis_socket_timeout=2)  # a look must not wait long
         # rpc:// results go to whoever asks first, and that is the student's program
         self._stored = app.conf.result_backend and not app.conf.result_backend.startswith("rpc")
         if self._stored:
@@ -85,7 +96,8 @@ class Results:
         return len(self._expected)
 
     def _expect(self, headers=None, **_):
-        self._expected.append(headers["id"])
+        if not headers.get("ignore_result"):
+            self._expected.append(headers["id"])
 
     def look(self):
         for _ in range(min(AT_ONCE, len(self._expected))):
@@ -105,19 +117,29 @@ class Results:
 
 
 def shortened(line):
-    return line if len(line) <= WIDTH else f"{line[:WIDTH]} … ({len(line)} characters)"
+    return line if len(line) <= WIDTH else f"{line[:WIDTH]} …"
 
 
-def run(program):
+def in_own_line(error, *files):
+    """An error as a sentence, with the last of the student's own lines that it came through."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({os.path.basename(error.filename)}, line {error.lineno})"
+    own = [f for f in traceback.extract_tb(error.__traceback__) if os.path.basename(f.filename) in files]
+    where = f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def run(program, tell):
     """Run the student's producer, with a prompt that lets other output appear above it."""
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     builtins.input = PromptSession().prompt if is_terminal else echoed_input
     with patch_stdout(raw=True) if is_terminal else nullcontext():
         try:
             runpy.run_path(program, run_name="__main__")
+        except BrokenPipeError:
+            pass  # nobody reads on
         except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            print(f"{program} ended with {type(error).__name__}: {error} ({where.filename}, line {where.lineno})")
+            tell(f"{program} ended with {in_own_line(error, program)}")
 
 
 def echoed_input(prompt=""):

@@ -1,13 +1,15 @@
 #!/bin/sh
 # Install RabbitMQ where this user may. The lab runs a node of its own, so a new system-wide one is switched off.
 set -u
-if command -v /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server >/dev/null 2>&1; then
+if PATH="/usr/lib/rabbitmq/bin:$PATH:/opt/homebrew/sbin:/usr/local/sbin" command -v rabbitmq-server >/dev/null; then
     echo "RabbitMQ is installed."
     exit
 fi
 sh lab/apt.sh rabbitmq-server || exit
+sudo=$([ "$(id -u)" = 0 ] || echo sudo -n)
 if [ -d /run/systemd/system ]; then
-    sudo=$([ "$(id -u)" = 0 ] || echo sudo -n)
     $sudo systemctl disable --now --quiet rabbitmq-server
-fi
+elif pgrep -u rabbitmq beam.smp >/dev/null 2>&1; then
+    $sudo service rabbitmq-server stop >/dev/null
+fi || echo "Debian's own RabbitMQ still runs: stop it, or the lab meets it at its port." >&2
 echo "RabbitMQ is installed. The next \`make lab\` uses it."

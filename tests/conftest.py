@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -141,11 +142,13 @@ class Student:
                 found.append(message.payload[0][0]["message"])
 
     def processes(self):
-        """What was started here, by anybody, and still runs."""
+        """What was started here, by anybody, and still runs: known by its environment, which Valkey overwrites,
+        or by its current folder, which RabbitMQ may leave."""
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("LAB_TEST") == self.marker and process.status() != psutil.STATUS_ZOMBIE:
+                here = process.environ().get("LAB_TEST") == self.marker or self.path in Path(process.cwd(), "x").parents
+                if here and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 pass
@@ -155,8 +158,10 @@ class Student:
         eventually(lambda: not self.processes(), "all that was started here has ended")
 
     def close(self):
-        for process in self.processes():
-            process.kill()
+        while processes := self.processes():  # one may start another one meanwhile
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         for terminal in self.terminals:
             terminal.close(force=True)
 
@@ -183,10 +188,12 @@ def pytest_sessionstart(session):
 
 def pytest_sessionfinish(session):
     if node := getattr(session.config, "rabbitmq", None):
-        node.terminals[0].sendintr()
-        node.terminals[0].left()
-        node.close()
-        shutil.rmtree(node.path)
+        try:
+            node.terminals[0].sendintr()
+            node.terminals[0].left()
+        finally:
+            node.close()
+            shutil.rmtree(node.path)
 
 
 @pytest.fixture(scope="session")
@@ -231,7 +238,7 @@ def with_results(student):
     log = open(student.path / "valkey.log", "w")
     subprocess.Popen(
         [get_binary_path(), "--bind", "127.0.0.1", "--port", port, "--save", ""],
-        env=student.env,
+        cwd=student.path,
         stdout=log,
         stderr=log,
     )

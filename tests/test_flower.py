@@ -27,14 +27,15 @@ def lab(tmp_path_factory):
     """A whole lab on a RabbitMQ of its own, in which 12 predictions of 3 s were asked for: more than 10 processes."""
     require("RabbitMQ", RABBITMQ)
     student = Student(tmp_path_factory.mktemp("flower"), f"amqp://myuser:mypassword@localhost:{free_port()}//")
-    terminal = student.open("make", "lab", PREDICT_SECONDS="3", AUTOSCALE_KEEPALIVE="60")
-    terminal.see("dashboard +(http://\\S+)")
-    student.dashboard = terminal.match[1]
-    terminal.see("Enter a message:")
-    yield student
-    terminal.sendline("exit")
-    terminal.left()
-    student.close()
+    try:
+        terminal = student.open("make", "lab", PREDICT_SECONDS="3", AUTOSCALE_KEEPALIVE="60")
+        student.dashboard = terminal.see("dashboard +(http://\\S+)")[1]
+        terminal.see("Enter a message:")
+        yield student
+        terminal.sendline("exit")
+        terminal.left()
+    finally:
+        student.close()
 
 
 def test_the_worker_is_online(lab, page):

@@ -15,6 +15,13 @@ def pool(student):
     return [process for worker in stats.values() for process in worker["pool"]["processes"]]
 
 
+def running(student):
+    """The message of a prediction that runs, and the process that makes it."""
+    for tasks in (student.app.control.inspect(timeout=1, limit=1).active() or {}).values():
+        for task in tasks:
+            return task["args"][0]["message"], task["worker_pid"]
+
+
 def test_a_burst_takes_the_pool_from_2_to_10_and_back(with_rabbitmq):
     """Celery waits AUTOSCALE_KEEPALIVE seconds (30) without a new message before it goes back."""
     with_rabbitmq.open(*WORKER, "--autoscale=10,2", PREDICT_SECONDS="2", AUTOSCALE_KEEPALIVE="2")
@@ -41,10 +48,13 @@ def test_a_message_waits_in_the_queue_and_not_with_the_worker(with_rabbitmq):
 
 
 def test_kill_9_of_a_pool_process_loses_nothing(served):
-    served.open(*WORKER, "--concurrency=2", PREDICT_SECONDS="1")
-    results = [served.ask(f"message {number}") for number in range(6)]
-    os.kill(eventually(lambda: pool(served), "a worker")[0], signal.SIGKILL)
-    assert {result.get(timeout=30)["message"] for result in results} == {f"message {n}" for n in range(6)}
+    worker = served.open(*WORKER, "--concurrency=2", PREDICT_SECONDS="3")
+    results = [served.ask(f"message {number}") for number in range(4)]
+    worker.see("Received:", "Received:")
+    message, process = eventually(lambda: running(served), "a prediction runs")
+    os.kill(process, signal.SIGKILL)
+    worker.see("Received:", f"'message': '{message}'")  # once more
+    assert {result.get(timeout=30)["message"] for result in results} == {f"message {n}" for n in range(4)}
 
 
 def test_kill_9_of_the_worker_loses_nothing(with_rabbitmq):

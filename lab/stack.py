@@ -161,8 +161,8 @@ class Lab:
     def _drain_worker(self, seconds):
         """Let the worker finish what it holds, and take no more.
 
-        SIGTERM asks for the same; but a pool that grows at that moment is not told when its processes are
-        done, and they wait half a minute for it (billiard 4.3, Worker._ensure_messages_consumed).
+        SIGTERM asks for the same; but a pool process that is busy then, most of all in a pool that grows, may
+        not hear that its result was taken, and waits half a minute (billiard 4.3, _ensure_messages_consumed).
         """
         number = held(self.app, self.worker)
         if not number:

@@ -59,11 +59,13 @@ class Terminal(pexpect.spawn):
             command[0], list(command[1:]), encoding="utf-8", timeout=SECONDS, dimensions=(50, 200), **options
         )
         self.delaybeforesend = None
+        self.seen = ""
 
     def see(self, *patterns):
         """Wait for these regular expressions, one after the other; the last match is returned."""
         for pattern in patterns:
             self.expect(pattern)
+            self.seen += self.before + self.after
         return self.match
 
     def left(self):
@@ -83,6 +85,7 @@ class Student:
         self.results = results or f"redis://localhost:{free_port()}/0"
         self.flower = f"http://localhost:{free_port()}"
         self.terminals = []
+        self.given = []  # servers that a fixture started
         for name in ("celeryconfig.py", "my_ml_app.py", "use_ml_app.py"):
             shutil.copy(ROOT / name, path)
         for name in ("lab", "Makefile", "requirements.txt", ".venv"):
@@ -155,7 +158,8 @@ class Student:
         return found
 
     def nothing_runs(self):
-        eventually(lambda: not self.processes(), "all that was started here has ended")
+        given = {process.pid for process in self.given}
+        eventually(lambda: {p.pid for p in self.processes()} <= given, "all that was started here has ended")
 
     def close(self):
         while processes := self.processes():  # one may start another one meanwhile
@@ -236,12 +240,8 @@ def with_valkey(student):
 def with_results(student):
     port = re.search(r":(\d+)/", student.results)[1]
     log = open(student.path / "valkey.log", "w")
-    subprocess.Popen(
-        [get_binary_path(), "--bind", "127.0.0.1", "--port", port, "--save", ""],
-        cwd=student.path,
-        stdout=log,
-        stderr=log,
-    )
+    command = [get_binary_path(), "--bind", "127.0.0.1", "--port", port, "--save", ""]
+    student.given.append(subprocess.Popen(command, cwd=student.path, stdout=log, stderr=log))
     eventually(lambda: answers(student.results), "Valkey answers")
     return student
 

@@ -28,9 +28,9 @@ def test_all_is_well_in_a_running_lab(with_rabbitmq):
     found, status = table(with_rabbitmq)
     assert status == 0, found
     assert {mark for mark, _ in found.values()} == {"✓", "–"}
-    assert re.fullmatch(r"amqp://myuser:\*\*@\S+ RabbitMQ [\d.]+, logged in as 'myuser'", found["broker"][1])
+    where = "logged in as 'myuser', virtual host '[0-9a-f]{32}'"
+    assert re.fullmatch(rf"amqp://myuser:\*\*@\S+ RabbitMQ [\d.]+, {where}", found["broker"][1])
     assert re.fullmatch(r"redis://\S+ Valkey [\d.]+", found["result backend"][1])
-    assert re.fullmatch(r"[0-9a-f]{32}", found["virtual host"][1])
     assert re.fullmatch(r"http://localhost:\d+, RabbitMQ [\d.]+", found["management API"][1])
     assert re.fullmatch(r"lab@\S+ with 2 processes", found["workers"][1])
     assert re.fullmatch(r"http://localhost:\d+: [\d.]+", found["Flower"][1])
@@ -60,6 +60,7 @@ def test_a_stand_in_is_found(student):
     assert status == 0
     assert re.fullmatch(r"redis://localhost:\d+/0 Valkey [\d.]+", found["broker"][1])
     assert found["workers"][0] == "✓"
+    assert "→ Other terminals join the lab with: export CELERY_BROKER_URL=redis://" in found["celeryconfig.py"][1]
 
 
 WRONG = {

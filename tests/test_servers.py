@@ -146,14 +146,22 @@ def test_a_broker_on_another_machine_is_not_started_here(student):
     student.broker = "amqp://myuser:mypassword@broker.invalid//"
     printed, status = student.run(*START, typed="hi\n")
     assert status == 0 and "Result of" in printed
-    assert "No machine is called 'broker.invalid'." in printed
+    assert "No machine is called 'broker.invalid'. Correct the address in celeryconfig.py." in printed
 
 
-def test_valkey_asks_for_the_configured_password(student):
-    student.broker = student.broker.replace("//", "//:pass word@").replace(" ", "%20")
+@pytest.mark.parametrize("user", ["", "myuser"])
+def test_valkey_asks_for_the_configured_password(student, user):
+    student.broker = student.broker.replace("//", f"//{user}:p%C3%A4ss%20word@")
     printed, status = student.run(*START, typed="hi\n")
     assert status == 0 and "Result of" in printed
-    assert "pass" not in printed and "redis://:**@localhost" in printed
+    assert re.search(rf"broker +redis://{user}:\*\*@localhost:\d+/0  Valkey [\d.]+, started here", printed)
+
+
+def test_an_address_that_cannot_be_read(student):
+    student.broker = "amqp://myuser:my/password@localhost//"
+    printed, status = student.run(*START, typed="hi\n")
+    assert status == 0 and "Result of" in printed
+    assert "An address in celeryconfig.py cannot be read. It is one URL; in a password, write / as %2F" in printed
 
 
 def test_make_servers_stays_until_ctrl_c(student):

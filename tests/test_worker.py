@@ -73,5 +73,4 @@ def test_ctrl_c_lets_running_predictions_finish(served):
     worker.see("Received:")
     worker.sendintr()
     worker.see("Warm shutdown", "Ended processing:")
-    worker.left()
     assert result.get(timeout=10)["message"] == "hi"

@@ -179,11 +179,11 @@ def pools(app):
 
 
 def give_back(app):
-    """Put messages that a dead worker held back into the queue, unless a living one might hold them.
+    """Put messages that dead workers held back into the queue; for when there is no living one.
 
     RabbitMQ does so by itself. With Redis as broker, Kombu does it after visibility_timeout.
     """
-    if Address(app.conf.broker_url).is_redis and not workers(app):
+    if Address(app.conf.broker_url).is_redis:
         at_once = app.conf.broker_transport_options | {"visibility_timeout": 0}
         with suppress(*AWAY), app.connection_for_write(transport_options=at_once) as connection:
             connection.default_channel.qos.restore_visible(num=None, interval=1)

@@ -119,6 +119,7 @@ class Servers:
             "ERL_EPMD_PORT": str(epmd_port),
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
             "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+            "RABBITMQ_CONFIG_FILES": str(home / "conf.d"),  # not /etc/rabbitmq/conf.d
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
             "RABBITMQ_LOG_BASE": str(home / "log"),

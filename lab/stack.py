@@ -114,7 +114,7 @@ class Lab:
                     self._tell(f"The {child.name} {how} again. The lab leaves it; its last words are in {child.log}.")
                     continue
                 self._tell(f"The {child.name} {how}. Starting it again …")
-                if child.name == "worker":
+                if child.name == "worker" and not workers(self.app):
                     give_back(self.app)
                 self._keeper.restart(child)
 

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -67,6 +68,10 @@ class Terminal(pexpect.spawn):
             self.expect(pattern)
             self.seen += self.before + self.after
         return self.match
+
+    def type_much(self, text):
+        """Type more than a terminal holds: the program has to be read meanwhile, for it writes what is typed."""
+        threading.Thread(target=self.send, args=[text], daemon=True).start()
 
     def left(self):
         """The exit status, once the program has ended by itself."""

@@ -1,7 +1,6 @@
 """celeryconfig.py, my_ml_app.py and use_ml_app.py, with the lecture's plain commands in separate terminals."""
 
 import ast
-import threading
 
 import pytest
 from conftest import ID, ROOT
@@ -98,22 +97,23 @@ def test_whatever_is_typed_arrives_whole(with_rabbitmq, line):
     producer = with_rabbitmq.open(*PRODUCER)
     producer.see("Enter a message: ")
     producer.maxread, producer.searchwindowsize = 100_000, 1000  # or the echo of 1 MB takes long to search
-    typing = threading.Thread(target=producer.sendline, args=[line])  # as a terminal reads while it writes
-    typing.start()
+    producer.type_much(line + "\n")
     producer.see("Sent as task", "Enter a message: ")
-    typing.join()
     assert with_rabbitmq.messages() == [line]
 
 
 BLOCK = [f"line {number} " + "x" * 300 for number in range(50)]
 
 
-@pytest.mark.parametrize("paste", ["\n".join(BLOCK) + "\n", "\x1b[200~" + "\n".join(BLOCK) + "\x1b[201~\n"])
+PASTES = {"plain": "\n".join(BLOCK) + "\n", "bracketed": "\x1b[200~" + "\n".join(BLOCK) + "\x1b[201~\n"}
+
+
+@pytest.mark.parametrize("paste", PASTES.values(), ids=PASTES.keys())
 def test_a_pasted_block_arrives_as_its_lines(with_valkey, paste):
     """Pasted by a terminal that marks pastes, and by one that does not."""
     producer = with_valkey.open(*PRODUCER)
     producer.see("Enter a message: ")
-    producer.send(paste)
+    producer.type_much(paste)
     producer.see(*["Sent as task"] * len(BLOCK), "Enter a message: ")
     assert with_valkey.messages() == BLOCK
 

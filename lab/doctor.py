@@ -56,7 +56,8 @@ def examine(app):
         yield server("result backend", results)
     else:
         yield Finding("result backend", None, "none: celeryconfig.py has no result_backend, so results are not kept")
-    yield workers_online(app)
+    if answer.good:
+        yield workers_online(app)
     flower = Address(flower or f"http://localhost:{os.environ.get('FLOWER_PORT', '5555')}")
     yield flower_online(flower.url)
     yield from ports(broker, results, flower)

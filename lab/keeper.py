@@ -15,7 +15,7 @@ import threading
 import time
 from contextlib import suppress
 
-GRACE = 10  # seconds from the last signal to SIGKILL; a RabbitMQ node takes 3 to stop
+GRACE = 10  # seconds from the last signal to SIGKILL; a RabbitMQ node took 6 to stop
 
 
 class Child:
@@ -71,12 +71,12 @@ class Keeper:
         self._order({"signal": child.name, "number": int(number)})
 
     def close(self):
-        """End all children, and wait for it; Ctrl-C cannot hurry it."""
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        """End all children, and wait for it; no signal can hurry it, now or later."""
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.wait()
-        signal.signal(signal.SIGINT, handler)
 
     def _start(self, order):
         child = Child(order)

@@ -8,7 +8,9 @@ import amqp
 import httpx
 import psutil
 import redis
+from celery.app.backends import BACKEND_ALIASES
 from kombu.exceptions import KombuError
+from kombu.transport import TRANSPORT_ALIASES
 from kombu.utils.url import maybe_sanitize_url, parse_url
 
 ANSWER = 2  # seconds that a server on this machine may take to answer
@@ -75,8 +77,10 @@ def wait_until(fact, seconds, every=0.05):
 def ask(url):
     """Log in where url points, and return the server's name and version. Raises Fault."""
     address = Address(url)
+    if address.scheme not in {*TRANSPORT_ALIASES, *BACKEND_ALIASES}:
+        raise Fault(f"Celery knows no {address.scheme}://", "Correct the address in celeryconfig.py")
     if not (address.is_rabbitmq or address.is_redis):
-        return address.scheme  # a kind of server that the lab knows nothing about
+        return address.scheme  # the lab knows nothing more about it
     product, log_in = ("RabbitMQ", _log_in_to_rabbitmq) if address.is_rabbitmq else ("Redis", _log_in_to_redis)
     where = f"{address.host}:{address.port}"
     try:

@@ -157,11 +157,20 @@ def test_valkey_asks_for_the_configured_password(student, user):
     assert re.search(rf"broker +redis://{user}:\*\*@localhost:\d+/0  Valkey [\d.]+, started here", printed)
 
 
-def test_an_address_that_cannot_be_read(student):
-    student.broker = "amqp://myuser:my/password@localhost//"
+MISTYPED = {
+    "amqp://myuser:my/password@localhost//": "An address in celeryconfig.py cannot be read. It is one URL; in a",
+    "ampq://myuser:mypassword@localhost//": "Celery knows no ampq://. Correct the address in celeryconfig.py.",
+}
+
+
+@pytest.mark.parametrize("url, sentence", MISTYPED.items(), ids=["slash", "scheme"])
+def test_a_mistyped_address(student, url, sentence):
+    student.broker = url
     printed, status = student.run(*START, typed="hi\n")
     assert status == 0 and "Result of" in printed
-    assert "An address in celeryconfig.py cannot be read. It is one URL; in a password, write / as %2F" in printed
+    assert sentence in printed
+    printed, status = student.run("python", "-m", "lab", "doctor")
+    assert status == 1 and "Traceback" not in printed
 
 
 def test_make_servers_stays_until_ctrl_c(student):

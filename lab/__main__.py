@@ -1,6 +1,5 @@
-"""The lab's commands: start, servers, doctor."""
+"""The lab's commands: start, servers and doctor here, the course's in commands.py."""
 
-import importlib
 import os
 import signal
 import sys
@@ -11,8 +10,9 @@ BEGIN = time.monotonic()
 
 import click
 
+from lab import commands, student
 from lab.observe import Address, Fault
-from lab.producer import Repeated, Results, WorkerLog, in_own_line, run, wait_for_results
+from lab.producer import Repeated, Results, WorkerLog, run, wait_for_results
 from lab.stack import Lab
 
 
@@ -42,16 +42,6 @@ def interrupt(number, _):
     raise KeyboardInterrupt
 
 
-def student_app():
-    """The app in my_ml_app.py of the current folder. Raises Fault that names the student's own line."""
-    try:
-        app = importlib.import_module("my_ml_app").app
-        app.conf.broker_url  # noqa: B018 - Celery reads celeryconfig.py when it is first asked
-        return app
-    except Exception as error:
-        raise Fault(f"my_ml_app.py cannot be used: {in_own_line(error, 'my_ml_app.py', 'celeryconfig.py')}") from None
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli():
     """A lab in which predictions travel through a task queue."""
@@ -64,7 +54,7 @@ def cli():
 @click.option("--verbose", is_flag=True, help="Say how long each part of the start took.")
 def start(verbose):
     """Start everything, and type messages."""
-    lab = Lab(student_app(), tell)
+    lab = Lab(student.app(), tell)
     times = [(time.monotonic() - BEGIN, "imports")]
     piped = not sys.stdin.isatty()
     shown, mended = Repeated(), Repeated()
@@ -93,7 +83,7 @@ def start(verbose):
 @cli.command()
 def servers():
     """Start broker and result backend only, until Ctrl-C."""
-    lab = Lab(student_app(), tell, parts=["servers"])
+    lab = Lab(student.app(), tell, parts=["servers"])
     try:
         lab.start_servers()
         show_servers(lab)
@@ -115,7 +105,7 @@ def doctor():
     from lab.doctor import examine, table  # its imports would slow down the others
 
     try:
-        app = student_app()
+        app = student.app()
     except Fault as fault:
         app = fault
     sys.exit(not table(examine(app)))
@@ -149,6 +139,10 @@ def show_stack(lab):
 
 def show(name, fact):
     tell(f"{name:<10} {fact}")
+
+
+for command in commands.COMMANDS:
+    cli.add_command(command)
 
 
 def main():

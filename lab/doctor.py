@@ -104,8 +104,7 @@ def server(subject, address):
     try:
         product = ask(address.url)
     except Fault as fault:
-        remedy = "`make lab` or `make servers` starts it" if fault.away and address.is_local else fault.remedy
-        return Finding(subject, False, f"{address}\n{fault}", remedy)
+        return Finding(subject, False, f"{address}\n{fault}", fault.remedy)
     user = f", logged in as {address.user!r}" if address.user else ""
     where = f", virtual host {address.virtual_host!r}" if address.is_rabbitmq else ""
     return Finding(subject, True, f"{address}\n{product}{user}{where}")
@@ -113,7 +112,7 @@ def server(subject, address):
 
 def management_api(dashboard, broker):
     try:
-        version = management(dashboard, broker)
+        version = management(dashboard, broker)["rabbitmq_version"]
     except Fault as fault:
         return Finding(
             "management API", False, str(fault), "It comes with the broker, as its plugin rabbitmq_management"

@@ -23,6 +23,9 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
 fi
 
 echo "Installing the packages of $1 into .venv, this once …"
+# `python -m lab` works in every folder, and finds nothing else of this one there.
+packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && ln -sfn "$PWD/lab" "$packages/lab"
+
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 2 -r "$1" >"$log" 2>&1 && exit
 
 if grep -qiE 'failed to establish|name resolution|timed out|unreachable|proxy' "$log"; then

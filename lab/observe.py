@@ -1,8 +1,10 @@
 """Facts, asked of the real thing: broker, result backend, management API, workers, Flower and ports."""
 
+import json
 import socket
 import time
 from contextlib import suppress
+from inspect import cleandoc
 
 import amqp
 import httpx
@@ -21,15 +23,65 @@ PORTS = {"amqp": 5672, "pyamqp": 5672, "redis": 6379}
 
 
 class Fault(Exception):
-    """What was found instead of an answer, and what to do about it. away: nothing listens there at all."""
+    """What was found instead of an answer, and what to do about it."""
 
-    def __init__(self, found, remedy="", away=False):
+    def __init__(self, found, remedy=""):
         super().__init__(found)
         self.remedy = remedy
-        self.away = away
 
     def sentences(self):
         return " ".join(f"{part}." for part in (str(self), self.remedy) if part)
+
+
+class Wrong(Fault):
+    """A wrong state that has a name. Each kind is a class: its docstring says what is wrong, next what to do.
+
+    Both are templates for the facts with which it is raised.
+    """
+
+    next = ""
+
+    def __init__(self, **facts):
+        sentence = " ".join(cleandoc(self.__doc__).removesuffix(".").split())
+        super().__init__(sentence.format_map(facts), " ".join(self.next.split()).format_map(facts))
+
+
+class NothingListens(Wrong):
+    """Nothing listens at {where}."""
+
+    next = "`make lab` or `make servers` starts it. Or correct the address in celeryconfig.py"
+
+
+class WrongPassword(Wrong):
+    """RabbitMQ at {where} refuses the user {user!r} with this password."""
+
+    next = """Put a user and password that it knows into celeryconfig.py. Or stop it
+        (`sudo systemctl stop rabbitmq-server`): `make servers` then starts one that knows yours"""
+
+
+class GuestFromElsewhere(Wrong):
+    """RabbitMQ at {where} refuses the user 'guest': it may log in from RabbitMQ's own machine only."""
+
+    next = "Make a user of your own there, and put it into celeryconfig.py: `rabbitmqctl add_user myuser mypassword`"
+
+
+class WrongVirtualHost(Wrong):
+    """RabbitMQ at {where} has no virtual host {virtual_host!r} for the user {user!r}."""
+
+    next = "Correct the end of broker_url in celeryconfig.py: `//` means the virtual host `/`"
+
+
+class NotAnswering(Wrong):
+    """What listens at {where} does not answer: it is frozen, or it is not {product}."""
+
+    next = "See what it is with `python -m lab doctor`, and start it again"
+
+
+class ManagementAway(Wrong):
+    """RabbitMQ answers, but its dashboard does not: {found}."""
+
+    next = """Switch its plugin on (`rabbitmq-plugins enable rabbitmq_management`). In Docker: take an image whose name
+        ends in `-management`, and publish port 15672"""
 
 
 class Address:
@@ -87,11 +139,11 @@ def ask(url):
         socket.create_connection((address.host, address.port), ANSWER).close()
         return log_in(address, where)
     except ConnectionRefusedError:
-        raise Fault(f"Nothing listens at {where}", away=True) from None
+        raise NothingListens(where=where) from None
     except socket.gaierror:
         raise Fault(f"No machine is called {address.host!r}", "Correct the address in celeryconfig.py") from None
     except (TimeoutError, redis.TimeoutError):
-        raise Fault(f"What listens at {where} does not answer: it is frozen, or it is not {product}") from None
+        raise NotAnswering(where=where, product=product) from None
     except (OSError, amqp.AMQPError, redis.RedisError) as error:
         raise Fault(f"What listens at {where} is not {product}: {' '.join(str(error).split())}") from None
 
@@ -109,16 +161,10 @@ def _log_in_to_rabbitmq(address, where):
         connection.connect()
         return "{product} {version}".format_map(connection.server_properties)
     except amqp.AccessRefused:
-        raise Fault(
-            f"RabbitMQ at {where} refuses the user {address.user!r} with this password",
-            "Put a user and password that it knows into celeryconfig.py. Or stop it"
-            " (`sudo systemctl stop rabbitmq-server`): the lab then starts one that knows yours",
-        ) from None
+        is_guest = address.user == "guest" and not address.is_local
+        raise (GuestFromElsewhere if is_guest else WrongPassword)(where=where, user=address.user) from None
     except amqp.NotAllowed:
-        raise Fault(
-            f"RabbitMQ at {where} has no virtual host {address.virtual_host!r} for the user {address.user!r}",
-            "Correct the end of broker_url in celeryconfig.py: `//` means the virtual host `/`",
-        ) from None
+        raise WrongVirtualHost(where=where, user=address.user, virtual_host=address.virtual_host) from None
     finally:
         connection.collect()
 
@@ -135,25 +181,40 @@ def _log_in_to_redis(address, where):
     return f"{name} {server.get('valkey_version') or server.get('redis_version')}"
 
 
-def management(dashboard, broker):
-    """RabbitMQ's version, asked of its management API with the broker's own credentials. Raises Fault."""
+def management(dashboard, broker, path="/overview"):
+    """What RabbitMQ's management API says, asked with the broker's own credentials. Raises Fault."""
     try:
-        return _get(dashboard, "/api/overview", (broker.user, broker.password)).json()["rabbitmq_version"]
-    except (KeyError, TypeError, ValueError):
+        return get(dashboard, f"/api{path}", (broker.user, broker.password)).json()
+    except ValueError:
         raise Fault(f"What answers at {dashboard} is not RabbitMQ's management API") from None
 
 
-def waiting(app):
-    """How many messages wait in the app's default queue: none when the queue is not there. Raises Fault."""
+def waiting(app, queue=None):
+    """How many messages wait in a queue, by default the app's: none when it is not there. Raises Fault."""
     try:
         with app.connection_for_read() as connection:
             channel = connection.default_channel
             try:
-                return channel.queue_declare(app.conf.task_default_queue, passive=True).message_count
+                return channel.queue_declare(queue or app.conf.task_default_queue, passive=True).message_count
             except connection.channel_errors:
                 return 0
     except AWAY as error:
         raise Fault(f"The broker does not answer: {error}") from None
+
+
+def take_back(app, queue, tasks):
+    """Take those messages out of a queue whose task ids are in tasks; the others keep their places."""
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        if Address(app.conf.broker_url).is_redis:
+            for message in channel.client.lrange(queue, 0, -1):
+                if json.loads(message)["headers"].get("id") in tasks:
+                    channel.client.lrem(queue, 1, message)
+            return
+        for _ in range(channel.queue_declare(queue, passive=True).message_count):
+            message = channel.basic_get(queue)
+            if message and (message.headers or {}).get("id") in tasks:
+                message.ack()  # the others go back when the connection closes
 
 
 def workers(app, names=None):
@@ -196,18 +257,19 @@ def give_back(app):
 def flower_answers(url):
     """Whether Flower is ready at url."""
     try:
-        return _get(url, "/healthcheck").text == "OK"
+        return get(url, "/healthcheck").text == "OK"
     except Fault:
         return False
 
 
-def _get(base, path, auth=None):
+def get(base, path, auth=None):
+    """The answer to a GET request of this path. Raises Fault."""
     try:
         answer = httpx.get(base + path, auth=auth, timeout=ANSWER, trust_env=False)
         answer.raise_for_status()
         return answer
     except httpx.ConnectError:
-        raise Fault(f"Nothing listens at {base}", away=True) from None
+        raise Fault(f"Nothing listens at {base}") from None
     except httpx.HTTPStatusError as error:
         raise Fault(f"{base}{path} answers {error.response.status_code}") from None
     except httpx.HTTPError as error:

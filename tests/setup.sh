@@ -2,3 +2,4 @@
 # Install what the tests need from Debian. What cannot be installed is skipped by the tests, with its name.
 sh lab/rabbitmq.sh || true
 command -v chromium >/dev/null || sh lab/apt.sh chromium || true
+command -v ip >/dev/null || sh lab/apt.sh iproute2 || true

@@ -7,13 +7,17 @@ from conftest import RABBITMQ, ROOT, eventually, free_port, require
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```console\n\$ (.*)\n((?:.*\n)*?)```", README)
 ID = r"[0-9a-f]{8}-[0-9a-f-]{27}"
-VARIES = {  # from run to run
+VARIES = {  # from run to run, and from machine to machine
     ID: f"({ID})",
+    r"@localhost:\d+/\S+": r"@localhost:\d+/\S+",
     r"(?:localhost|127\.0\.0\.1):\d+": r"(?:localhost|127\.0\.0\.1):\d+",
-    r"\d+\.\d+\.\d+(?=, started)": r"[\d.]+",
+    r"virtual host '/'": "virtual host '[^']+'",
+    r"(?:RabbitMQ|Valkey|Redis) [\d.]+": r"(?:RabbitMQ|Valkey|Redis) [\d.]+",
     r"ForkPoolWorker-\d": r"ForkPoolWorker-\d+",
-    r"lab@\w+": r"lab@\S+",
+    r"(?:lab|celery)@\w+": r"(?:lab|celery)@[^\s,]+",
+    r"\d+ pool processes": r"\d+ pool process(?:es)?",
     r"(?<=process.: )\d+": r"\d+",
+    r"\d+\.\d(?= s\b)": r"\d+\.\d",
 }
 
 
@@ -21,9 +25,14 @@ def pattern(line):
     """A regular expression for a line of output, in which what varies may vary."""
     pieces, end = [], 0
     for match in re.finditer("|".join(f"({what})" for what in VARIES), line):
-        pieces += [re.escape(line[end : match.start()]), list(VARIES.values())[match.lastindex - 1]]
+        pieces += [literal(line[end : match.start()]), list(VARIES.values())[match.lastindex - 1]]
         end = match.end()
-    return "".join(pieces) + re.escape(line[end:])
+    return "".join(pieces) + literal(line[end:])
+
+
+def literal(text):
+    """A regular expression for this text, in which a terminal may change colours between words."""
+    return re.sub(r"(?:\\ )+", r"(?:\\s|\\x1b\\[[\\d;]*m)+", re.escape(text))
 
 
 def follow(terminal, promised):

@@ -1,0 +1,16 @@
+"""The Celery app and its one task, predict."""
+
+from celery import Celery
+
+app = Celery("my_ml_app")
+
+# Load the Celery configuration from celeryconfig.py
+app.config_from_object("celeryconfig")
+
+
+@app.task
+def predict(payload):
+    """Simulate a prediction function"""
+    print("Received:")
+    print(payload)
+    return

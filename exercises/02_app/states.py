@@ -1,0 +1,40 @@
+"""How a student can stand before exercise 02."""
+
+DECORATOR = "@app.task\n"
+
+
+def stub(student):
+    student.hand_out()
+
+
+def reference(student):
+    student.solve()
+
+
+def no_app(student):
+    student.hand_out()
+
+
+def not_importable(student):
+    student.solve()
+    student.edit("my_ml_app.py", "def predict(payload):", "def predict(payload)")
+
+
+def not_registered(student):
+    student.solve()
+    student.edit("my_ml_app.py", DECORATOR, "")
+
+
+def other_name(student):
+    student.solve()
+    student.edit("my_ml_app.py", DECORATOR, '@app.task(name="predict")\n')
+
+
+def no_configuration(student):
+    student.solve()
+    student.edit("my_ml_app.py", 'app.config_from_object("celeryconfig")', "")
+
+
+def not_only_json(student):
+    student.solve()
+    student.edit("celeryconfig.py", 'accept_content = ["json"]', 'accept_content = ["json", "pickle"]')

@@ -1,0 +1,41 @@
+"""How a student can stand before exercise 03."""
+
+import os
+
+
+def stub(student):
+    student.hand_out()
+
+
+def reference(student):
+    student.solve()
+    student.worker()
+
+
+def no_worker(student):
+    student.hand_out()
+
+
+def other_app(student):
+    student.solve()
+    (student.path / "other_app.py").write_text((student.path / "my_ml_app.py").read_text())
+    student.worker(app="other_app")
+
+
+def other_queue(student):
+    student.solve()
+    student.worker("-Q", "predictions")
+
+
+def same_name(student):
+    """With RabbitMQ the second of them ends at once, with RESOURCE_LOCKED; with Redis both go on."""
+    student.solve(broker=student.results)
+    student.worker()
+    student.worker()
+
+
+def stale_code(student):
+    student.solve()
+    student.worker()
+    later = os.stat(student.path / "my_ml_app.py").st_mtime + 100
+    os.utime(student.path / "my_ml_app.py", (later, later))

@@ -1,0 +1,104 @@
+"""Run the check of an exercise in a process of its own, with a deadline, and hear line by line what it finds.
+
+A check imports what the student wrote: a fresh process sees every edit, and nothing that the student's code does,
+not even an endless loop, can reach the lab. `python -m lab.check FOLDER` writes one JSON object per line.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field
+
+DEADLINE = 9.5  # seconds for a whole check
+
+
+@dataclass
+class Outcome:
+    """What a check found: facts, and, unless it passed, the name of the wrong state, its sentence and what to do."""
+
+    facts: list = field(default_factory=list)
+    wrong: str | None = None
+    sentence: str | None = None
+    next: str = ""
+    seconds: float = 0.0
+
+    @property
+    def passed(self):
+        return self.sentence is None
+
+
+def run(exercise, tell=lambda line: None):
+    """The Outcome of an exercise's check in the current folder. tell(kind, text) is called for each line at once."""
+    outcome, begin = Outcome(), time.monotonic()
+    over = False
+    command = [sys.executable, "-m", "lab.check", str(exercise.path)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        killer = threading.Timer(DEADLINE + 1, process.kill)  # for code that swallows the deadline's exception
+        killer.start()
+        try:
+            for line in process.stdout:
+                say = json.loads(line)
+                if "fact" in say:
+                    outcome.facts.append(say["fact"])
+                over = over or "over" in say
+                outcome.wrong, outcome.sentence, outcome.next = (
+                    say.get("wrong"),
+                    say.get("sentence"),
+                    say.get("next", ""),
+                )
+                tell(say)
+        finally:
+            killer.cancel()
+            process.kill()
+    if not over and outcome.passed:
+        outcome.wrong, outcome.sentence = "TooLong", f"The check did not end within {DEADLINE:.0f} seconds"
+        outcome.next = "See whether one of your files runs for ever when it is imported"
+    outcome.seconds = round(time.monotonic() - begin, 2)
+    return outcome
+
+
+def main(folder):
+    """Check the exercise in folder, and write what is found to standard output."""
+    from lab.course import Exercise
+    from lab.desk import AWAY, Desk, Fault, TooLong
+
+    lines = os.fdopen(os.dup(1), "w")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 1)  # what the student's files print is not ours
+    os.dup2(nowhere, 2)
+
+    def say(**what):
+        lines.write(json.dumps(what) + "\n")
+        lines.flush()
+
+    waited = ["its first answer"]
+
+    def waiting(what):
+        waited[0] = what
+        say(waiting=what)
+
+    def too_late(*_):
+        raise TooLong(what=waited[0], seconds=round(DEADLINE))
+
+    signal.signal(signal.SIGALRM, too_late)
+    signal.setitimer(signal.ITIMER_REAL, DEADLINE)
+    try:
+        for fact in Exercise(folder).check(Desk(waiting)):
+            say(fact=fact)
+        say(over=True)
+    except Fault as fault:
+        say(wrong=type(fault).__name__, sentence=str(fault), next=fault.remedy)
+    except AWAY as error:
+        say(wrong="Away", sentence=f"A server that answered has gone: {error}", next="See `python -m lab doctor`")
+    except Exception:
+        say(wrong="Broken", sentence=f"The check itself is broken, which is not your fault: {traceback.format_exc()}")
+    os._exit(0)  # threads that still listen do not keep it
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

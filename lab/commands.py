@@ -1,0 +1,268 @@
+"""The course's commands: new, list, check, hint, watch, reset, solution, and, for teachers, report and dev."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import click
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from lab import check as checker
+from lab.course import FOLDER, course
+from lab.observe import Fault
+from lab.progress import Progress, as_json, as_junit
+
+LOOK = 0.5  # seconds between two looks at what could have changed
+SERVERS = re.compile(r"celery|flower|rabbitmq|beam|valkey|redis|docker|python", re.IGNORECASE)
+TEACHING = FOLDER / "TEACHING.md"
+
+
+class Number(click.ParamType):
+    """An exercise, by its number."""
+
+    name = "N"
+
+    def convert(self, value, param, ctx):
+        for exercise in course():
+            if str(value).isdecimal() and int(value) == exercise.number:
+                return exercise
+        self.fail(f"there is no exercise {value!r}: they go from 0 to {course()[-1].number}", param, ctx)
+
+
+NUMBER = Number()
+
+
+def line(mark, text, **style):
+    click.echo(f"  {click.style(mark, **style)} {text}")
+
+
+def say(what):
+    """Show one line of a running check."""
+    if "fact" in what:
+        line("✓", what["fact"], fg="green")
+    elif "waiting" in what:
+        line("…", f"waiting for {what['waiting']}", dim=True)
+
+
+def checked(exercise, progress):
+    """Check an exercise, show and keep what was found, and return whether it passed."""
+    click.secho(f"{exercise.label} {exercise.title}", bold=True)
+    outcome = checker.run(exercise, say)
+    progress.note(exercise, outcome)
+    if outcome.passed:
+        line("Passed", f"in {outcome.seconds:.1f} s", fg="green")
+        return True
+    line("✗", f"{outcome.sentence}.", fg="red")
+    if outcome.next:
+        line("→", f"{outcome.next}.", bold=True)
+    return False
+
+
+def unsolved(progress):
+    """The first exercise that has not passed yet, or None."""
+    return next((exercise for exercise in course() if not progress.passed(exercise)), None)
+
+
+def show_why(exercise):
+    click.echo(f"\n{exercise.why}\n")
+
+
+def show_next(progress):
+    """Where to go on."""
+    if exercise := unsolved(progress):
+        click.echo(f"Next: {exercise.label} {exercise.title}. Read {exercise.path / 'README.md'}")
+    else:
+        click.echo("You have passed every exercise.")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+def new(folder):
+    """Make a folder of your own, with the lecture's files to fill in. Nothing in it is overwritten."""
+    folder.mkdir(parents=True, exist_ok=True)
+    given = {
+        stub.relative_to(exercise.path / "stub"): stub for exercise in reversed(course()) for stub in exercise.stubs
+    }
+    for name, stub in sorted(given.items()):
+        if (folder / name).exists():
+            click.echo(f"kept  {name}, which was there")
+        else:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(stub, folder / name)
+            click.echo(f"new   {name}")
+    ignored = folder / ".gitignore"
+    if not ignored.exists():
+        ignored.write_text(".lab/\n__pycache__/\n")
+    click.echo(f"Go there in each terminal: cd {shlex.quote(str(folder))}")
+    show_next(Progress(folder))
+
+
+@click.command("list")
+def list_():
+    """Show the exercises, and which you have passed."""
+    progress = Progress()
+    upcoming = unsolved(progress)
+    for exercise in course():
+        mark = "✓" if progress.passed(exercise) else "→" if upcoming and exercise.number == upcoming.number else " "
+        click.echo(f"{mark} {exercise.label} {exercise.title}")
+    show_next(progress)
+
+
+@click.command()
+@click.argument("exercises", metavar="[N …]", nargs=-1, type=NUMBER)
+def check(exercises):
+    """Look whether exercise N works: by default, the first that has not passed yet."""
+    progress = Progress()
+    upcoming = unsolved(progress)
+    if not exercises and not upcoming:
+        show_next(progress)
+        return
+    passed = [exercise for exercise in exercises or [upcoming] if checked(exercise, progress)]
+    if len(passed) < len(exercises or [upcoming]):
+        sys.exit(1)
+    if len(passed) == 1:
+        show_why(passed[0])
+    show_next(progress)
+
+
+@click.command()
+@click.argument("exercise", metavar="[N]", required=False, type=NUMBER)
+def watch(exercise):
+    """Check again whenever a file or a server changes, until it passes; then go on with the next one."""
+    progress = Progress()
+    exercise = exercise or unsolved(progress)
+    while exercise:
+        while not checked(exercise, progress):
+            before = fingerprint()
+            click.echo("  Watching your files and servers. Ctrl-C ends this.")
+            while fingerprint() == before:
+                time.sleep(LOOK)
+        show_why(exercise)
+        show_next(progress)
+        exercise = unsolved(progress)
+
+
+def fingerprint():
+    """What a check may depend on and a look can see: this folder's files, and this user's processes.
+
+    Polled, since not every file system tells of changes.
+    """
+    files = {}
+    for path in Path.cwd().iterdir():
+        with suppress(OSError):
+            if path.suffix in {".py", ".yml", ".yaml", ".env"}:
+                files[path.name] = path.stat().st_mtime_ns, path.stat().st_size
+    processes = set()
+    for process in psutil.process_iter(["name", "create_time"]):
+        if SERVERS.search(process.info["name"] or ""):
+            processes.add((process.pid, process.info["create_time"]))
+    return files, processes
+
+
+@click.command()
+@click.argument("exercise", metavar="N", type=NUMBER)
+def hint(exercise):
+    """Show the next of three hints for exercise N. The first is a question, the last is the answer."""
+    number = Progress().next_hint(exercise)
+    click.echo(f"Hint {number + 1} of {len(exercise.hints)}: {exercise.hints[number]}")
+
+
+@click.command()
+@click.argument("exercise", metavar="N", type=NUMBER)
+def reset(exercise):
+    """Put the files of exercise N back as they were handed out. Yours are kept beside them."""
+    for stub in exercise.stubs:
+        name = stub.relative_to(exercise.path / "stub")
+        if name.exists():
+            kept = next(beside for number in range(1, 1000) if not (beside := Path(f"{name}.{number}")).exists())
+            name.rename(kept)
+            click.echo(f"Your {name} is now {kept}.")
+        shutil.copy(stub, name)
+        click.echo(f"{name} is as it was handed out.")
+    Progress().forget(exercise)
+    if not exercise.stubs:
+        click.echo(f"Exercise {exercise.label} hands out no file. It counts as not done again.")
+
+
+@click.command()
+@click.argument("exercise", metavar="N", type=NUMBER)
+def solution(exercise):
+    """Show our solution of exercise N, once you have passed it."""
+    if not Progress().passed(exercise):
+        raise Fault(
+            f"Exercise {exercise.label} has not passed yet, and its solution would spoil it",
+            f"`python -m lab hint {exercise.number}` helps",
+        )
+    for file in exercise.solutions:
+        click.secho(f"# {file.relative_to(exercise.path / 'solution')}", bold=True)
+        click.echo(file.read_text())
+    if not exercise.solutions:
+        click.echo(exercise.hints[-1])
+
+
+@click.command()
+@click.argument("folders", metavar="[DIR …]", nargs=-1, type=click.Path(exists=True, path_type=Path, file_okay=False))
+@click.option("--format", "form", type=click.Choice(["table", "json", "junit"]), default="table", show_default=True)
+def report(folders, form):
+    """Show who got where, one student per folder. The exit status is 0 when every exercise of all has passed."""
+    students = {folder.resolve().name: Progress(folder) for folder in folders or [Path()]}
+    exercises = course()
+    if form == "table":
+        Console(highlight=False).print(as_table(exercises, students))
+    else:
+        click.echo({"json": as_json, "junit": as_junit}[form](exercises, students))
+    sys.exit(not all(progress.passed(exercise) for progress in students.values() for exercise in exercises))
+
+
+def as_table(exercises, students):
+    table = Table("who", "exercise", "passed", "checks", "hints", "what was found last", box=None, pad_edge=False)
+    for who, progress in students.items():
+        for exercise in exercises:
+            one = progress.of(exercise)
+            name, passed = f"{exercise.label} {exercise.title}", one["passed"] or "–"
+            table.add_row(
+                who, name, passed, str(one["checks"]), str(one["hints"]), (one["facts"] or ["never checked"])[-1]
+            )
+    return table
+
+
+@click.group()
+def dev():
+    """For whoever adds an exercise."""
+
+
+@dev.command("check")
+@click.argument("exercise", metavar="[N]", required=False, type=NUMBER)
+def dev_check(exercise):
+    """Prove that every stub fails, every reference passes, and every wrong state is recognised."""
+    root = FOLDER.parent
+    selected = ["-k", exercise.path.name] if exercise else []
+    sys.exit(subprocess.call([sys.executable, "-m", "pytest", "tests/test_exercises.py", *selected], cwd=root))
+
+
+@dev.command("table")
+def dev_table():
+    """Write the table of wrong states into exercises/TEACHING.md."""
+    before, begin, rest = TEACHING.read_text().partition("<!-- wrong states -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    TEACHING.write_text(before + begin + table_of_wrong_states() + end + after)
+
+
+def table_of_wrong_states():
+    """Every wrong state that the checks recognise, and the sentence that each says, as Markdown."""
+    rows = ["| | The check says | and what to do |", "| --- | --- | --- |"]
+    for exercise in course():
+        for kind in exercise.wrong_states.values():
+            sentence, todo = (" ".join(text.split()).replace("|", "\\|") for text in (kind.__doc__, kind.next))
+            rows.append(f"| {exercise.label} | {sentence} | {todo} |")
+    return "\n".join(rows) + "\n"
+
+
+COMMANDS = [new, list_, check, watch, hint, reset, solution, report, dev]

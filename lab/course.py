@@ -1,0 +1,79 @@
+"""The course: its exercises, each a folder in exercises/ with everything that belongs to it."""
+
+import importlib.util
+import re
+from functools import cached_property
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent.parent / "exercises"
+
+
+class Exercise:
+    """One folder: README.md, why.md, hints.md, check.py, states.py, and what it hands out in stub/ and solution/."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.number = int(self.path.name[:2])
+        self.label = self.path.name[:2]
+
+    def text(self, name):
+        return (self.path / name).read_text()
+
+    @cached_property
+    def title(self):
+        """The first line of its README, without the number."""
+        return self.text("README.md").partition("\n")[0].split(maxsplit=2)[2]
+
+    @cached_property
+    def hints(self):
+        """The numbered parts of hints.md, in order."""
+        return [part.strip() for part in re.split(r"^\d\. ", self.text("hints.md"), flags=re.MULTILINE)[1:]]
+
+    @property
+    def why(self):
+        return self.text("why.md").strip()
+
+    @property
+    def stubs(self):
+        return self._files("stub")
+
+    @property
+    def solutions(self):
+        return self._files("solution")
+
+    def _files(self, folder):
+        return sorted(file for file in (self.path / folder).rglob("*") if file.is_file())
+
+    @cached_property
+    def _module(self):
+        return load(self.path / "check.py")
+
+    def check(self, desk):
+        """Facts as sentences, one after the other, as they are found; raises Fault at the first that is wrong."""
+        return self._module.check(desk)
+
+    @property
+    def wrong_states(self):
+        """The wrong states that this check recognises, as {name: class}."""
+        return {kind.__name__: kind for kind in self._module.RECOGNISES}
+
+    @property
+    def states(self):
+        """The functions of states.py: how to bring about the stub, the reference, and each wrong state."""
+        module = load(self.path / "states.py")
+        return {
+            name: state for name, state in vars(module).items() if getattr(state, "__module__", None) == module.__name__
+        }
+
+
+def load(path):
+    """The Python file at path as a module, wherever it lies."""
+    specification = importlib.util.spec_from_file_location(f"{path.parent.name}.{path.stem}", path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def course():
+    """All exercises, in order."""
+    return [Exercise(path) for path in sorted(FOLDER.glob("[0-9][0-9]_*"))]

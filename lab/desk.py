@@ -1,0 +1,323 @@
+"""What the check of an exercise looks at: the student's app, broker, workers, Flower and results, as they are now."""
+
+import os
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+from celery.utils.nodenames import nodesplit
+
+from lab import student
+from lab.folder import Claim, Folder
+from lab.observe import (
+    AWAY,
+    PORTS,
+    Address,
+    Fault,
+    NothingListens,
+    Wrong,
+    ask,
+    management,
+    take_back,
+    wait_until,
+    waiting,
+)
+from lab.student import TASK
+
+HEARING = 1  # seconds in which every worker answers a question to all of them
+LOOK = 0.1  # seconds between two looks at a fact
+
+
+class NotRegistered(Wrong):
+    """The app has no task called predict: it knows {tasks}."""
+
+    next = "Put `@app.task` on the line above `def predict`"
+
+
+class OtherName(Wrong):
+    """The task is registered as {name!r}, and others will ask for 'my_ml_app.predict'."""
+
+    next = "Let Celery name it after its module and function: `@app.task` without a `name`, in my_ml_app.py"
+
+
+class NoWorker(Wrong):
+    """No worker answers, and {waiting} in the queue {queue!r}."""
+
+    next = "In terminal 2: `celery -A my_ml_app worker`"
+
+
+class OtherApp(Wrong):
+    """{worker} takes messages from the queue {queue!r}, and does not know the task my_ml_app.predict: it runs another
+    app, and discards your messages. It knows {tasks}."""
+
+    next = "End that worker (Ctrl-C), and start yours, in this folder: `celery -A my_ml_app worker`"
+
+
+class OtherQueue(Wrong):
+    """{worker} takes messages from {queues}, and your app sends them to the queue {queue!r}."""
+
+    next = "Start it without `-Q`, or with `-Q {queue}`: `celery -A my_ml_app worker -Q {queue}`"
+
+
+class SameName(Wrong):
+    """{number} workers are called {worker}: Celery takes them for one, and asks only one of them."""
+
+    next = "End one of them. Or give it a name of its own: `celery -A my_ml_app worker -n w2@%h`"
+
+
+class StaleCode(Wrong):
+    """{worker} started {seconds} seconds before you last changed {file}: it runs the code from before."""
+
+    next = "End the worker in terminal 2 with Ctrl-C, and start it again"
+
+
+class TooLong(Wrong):
+    """The check waited for {what}, and it did not happen in {seconds} seconds."""
+
+    next = "See what the worker in terminal 2 says, and check again"
+
+
+@dataclass
+class Worker:
+    """A worker that answered: its name, tasks (those that it knows), queues, and `celery inspect stats`."""
+
+    name: str
+    stats: dict
+    tasks: list
+    queues: list
+
+    @property
+    def processes(self):
+        """Process ids of its pool."""
+        return self.stats["pool"].get("processes", [])
+
+    @property
+    def autoscale(self):
+        """(most, least) pool processes, or None when it does not scale."""
+        limits = self.stats.get("autoscaler")
+        return limits and (limits["max"], limits["min"])
+
+    @property
+    def process(self):
+        """Its main process, when that runs on this machine and may be looked at; otherwise None."""
+        if nodesplit(self.name)[1] != socket.gethostname():
+            return None
+        with suppress(psutil.Error):
+            process = psutil.Process(self.stats["pid"])
+            if "worker" in process.cmdline() or "celery" in process.name():
+                return process
+        return None
+
+
+class Prediction:
+    """A task that the check sent, and what the workers' events say of it: seen holds the kinds of its events so far."""
+
+    def __init__(self, task, queue):
+        self.id, self.queue = task, queue
+        self.events = []
+
+    @property
+    def seen(self):
+        return {event["type"] for event in self.events}
+
+    def event(self, kind):
+        """The first event of a kind such as "task-started", or None."""
+        return next((event for event in list(self.events) if event["type"] == kind), None)
+
+    @property
+    def is_over(self):
+        return bool(self.seen & {"task-succeeded", "task-failed", "task-rejected", "task-revoked"})
+
+
+class Desk:
+    """The student's world. waiting(what) is called when something is waited for that is not there at once."""
+
+    def __init__(self, waiting=lambda what: None):
+        self._waiting = waiting
+        self.folder = Path.cwd()
+
+    def wait(self, fact, what, seconds):
+        """The first true answer of fact(), or None after so many seconds; a wait that a person notices is told."""
+        if answer := wait_until(fact, min(0.3, seconds), LOOK):
+            return answer
+        self._waiting(what)
+        return wait_until(fact, seconds - 0.3, LOOK)
+
+    @cached_property
+    def configuration(self):
+        """What celeryconfig.py says, with Celery's defaults."""
+        return student.configuration()
+
+    @cached_property
+    def app(self):
+        """The student's app, which asks the stand-in where the lab in this folder runs one."""
+        app = student.app()
+        if app.conf.broker_url:
+            self.join(app.conf.broker_url)
+        return app
+
+    def join(self, url):
+        """The Address of what stands in for the broker at url, which is asked from now on; None when nothing does."""
+        try:
+            ask(url)
+        except NothingListens:
+            held = Claim(Folder(), "servers").holder() or {}
+            if held.get("broker") and held["broker"]["url"] != url:
+                os.environ["CELERY_BROKER_URL"] = held["broker"]["url"]
+                if held.get("results"):
+                    os.environ["CELERY_RESULT_BACKEND"] = held["results"]["url"]
+                return Address(held["broker"]["url"])
+        except Fault:
+            pass  # whoever needs the broker says so
+        return None
+
+    @property
+    def broker(self):
+        return Address(self.app.conf.broker_url)
+
+    def dashboard(self, address):
+        """Base URL of RabbitMQ's dashboard: where the lab in this folder has it, or 10000 above the broker's port."""
+        held = (Claim(Folder(), "servers").holder() or {}).get("broker")
+        return held["dashboard"] if held and held["url"] == address.url else address.management
+
+    @cached_property
+    def task(self):
+        """The student's predict. Raises NotRegistered and OtherName."""
+        self.app.finalize()
+        own = sorted(name for name in self.app.tasks if not name.startswith("celery."))
+        if TASK in own:
+            return self.app.tasks[TASK]
+        for name in own:
+            if name.rpartition(".")[2] == "predict" or self.app.tasks[name].run.__name__ == "predict":
+                raise OtherName(name=name)
+        raise NotRegistered(tasks=", ".join(own) or "no task at all")
+
+    @cached_property
+    def queue(self):
+        """Name of the queue to which a message for predict goes."""
+        options = self.app.amqp.router.route({}, self.task.name)
+        queue = getattr(self.task, "queue", None) or options.get("queue") or self.app.conf.task_default_queue
+        return getattr(queue, "name", queue)
+
+    def other_ports(self, address):
+        """Where else the broker may be: where the lab in this folder has it, below the dashboard's port, by default."""
+        held = (Claim(Folder(), "servers").holder() or {}).get("broker")
+        ports = [Address(held["url"]).port] if held else []
+        if address.is_rabbitmq:
+            ports += [address.port - 10000, PORTS["amqp"]]
+        return [port for port in ports if port > 0]
+
+    def consumers_on_dashboard(self):
+        """The queue as RabbitMQ's dashboard has it, once that shows a consumer. Its numbers are up to 5 seconds old."""
+        virtual_host, name = (quote(part, safe="") for part in (self.broker.virtual_host, self.queue))
+        with suppress(Fault):
+            queue = management(self.dashboard(self.broker), self.broker, f"/queues/{virtual_host}/{name}")
+            return queue if queue.get("consumers") and "messages_ready" in queue else None
+
+    def ready(self):
+        """Facts on which every exercise from the third on stands: the broker answers, and predict can be sent."""
+        app, queue = self.app, self.queue
+        yield f"broker: {ask(app.conf.broker_url)} at {self.broker}"
+        yield f"app: {TASK}, sent to the queue {queue!r}"
+
+    def workers(self):
+        """All workers that answer within a second, two of one name too."""
+        with suppress(*AWAY):
+            stats = self.app.control.broadcast("stats", reply=True, timeout=HEARING) or []
+            answers = [item for answer in stats for item in answer.items()]
+            names = [name for name, _ in answers]
+            inspect = self.app.control.inspect(destination=sorted(set(names)), timeout=HEARING, limit=len(names))
+            tasks, queues = (names and ask() or {} for ask in (inspect.registered, inspect.active_queues))
+            return [
+                Worker(name, facts, tasks.get(name, []), [queue["name"] for queue in queues.get(name, [])])
+                for name, facts in answers
+            ]
+        return []
+
+    @cached_property
+    def worker(self):
+        """The worker that takes the student's messages, and runs the code that is in the files now.
+
+        Raises NoWorker, SameName, OtherApp, OtherQueue and StaleCode.
+        """
+        workers = self.wait(self.workers, "a worker to answer", 2)
+        if not workers:
+            raise NoWorker(queue=self.queue, waiting=self.messages_wait())
+        for worker in workers:
+            same = [other for other in workers if other.name == worker.name]
+            if len(same) > 1:
+                raise SameName(worker=worker.name, number=len(same))
+        here = [worker for worker in workers if self.queue in worker.queues]
+        for worker in here:
+            if TASK not in worker.tasks:
+                tasks = ", ".join(worker.tasks) or "no task at all"
+                raise OtherApp(worker=worker.name, queue=self.queue, tasks=tasks)
+        if not here:
+            worker = workers[0]
+            raise OtherQueue(worker=worker.name, queues=", ".join(map(repr, worker.queues)) or "none", queue=self.queue)
+        for worker in here:
+            started = time.time() - worker.stats["uptime"]
+            for file in ("my_ml_app.py", "celeryconfig.py"):
+                late = (self.folder / file).stat().st_mtime - started
+                if late > 1:  # uptime is in whole seconds
+                    raise StaleCode(worker=worker.name, file=file, seconds=round(late))
+        return here[0]
+
+    def worker_fact(self):
+        worker = self.worker
+        return f"worker: {worker.name}, {len(worker.processes)} pool processes, takes from {self.queue!r}"
+
+    def messages_wait(self, queue=None):
+        number = waiting(self.app, queue or self.queue)
+        return "1 message waits" if number == 1 else f"{number or 'no'} messages wait"
+
+    @contextmanager
+    def predictions(self, number=1, task=None, args=None):
+        """Send predictions through the student's own app, and follow them by the workers' events.
+
+        What still waits at the end is taken back, and what a worker holds and has not begun is revoked.
+        """
+        task = task or self.task
+        answers = self.app.control.enable_events(reply=True, timeout=HEARING) or []
+        switched_on = [
+            name for answer in answers for name, say in answer.items() if say.get("ok") == "task events enabled"
+        ]
+        sent = {}
+
+        def note(event):
+            if event.get("uuid") in sent:
+                sent[event["uuid"]].events.append(event)
+
+        with self.app.connection_for_read() as connection:
+            receiver = self.app.events.Receiver(connection, handlers={"*": note})
+            listening = threading.Event()
+            receiver.on_consume_ready = lambda *_, **__: listening.set()
+            threading.Thread(target=self._listen, args=[receiver], daemon=True).start()
+            listening.wait(HEARING)
+            try:
+                for count in range(number):
+                    message = {"message": f"sent by the check, {count + 1} of {number}"}
+                    task_id = f"check-{os.getpid()}-{count}-{time.monotonic_ns()}"
+                    sent[task_id] = Prediction(task_id, self.queue)
+                    task.apply_async(args or (message,), task_id=task_id)
+                yield list(sent.values())
+            finally:
+                left = {one.id for one in sent.values() if not one.seen & {"task-started"} and not one.is_over}
+                receiver.should_stop = True
+                with suppress(*AWAY):
+                    if left:
+                        self.app.control.revoke(sorted(left))
+                        take_back(self.app, self.queue, left)
+                    if switched_on:
+                        self.app.control.disable_events(destination=switched_on)
+
+    @staticmethod
+    def _listen(receiver):
+        with suppress(*AWAY):
+            receiver.capture(limit=None, timeout=None, wakeup=False)

@@ -1,0 +1,69 @@
+"""What the student wrote: the Python files of the current folder, and their mistakes as sentences."""
+
+import importlib
+import os
+import traceback
+
+from celery import Celery
+
+from lab.observe import Wrong
+
+TASK = "my_ml_app.predict"
+
+
+class NotImportable(Wrong):
+    """{file} cannot be used: {error}."""
+
+    next = "Correct that line, and check again"
+
+
+class NoApp(Wrong):
+    """my_ml_app.py has no Celery app called `app`."""
+
+    next = 'Write `app = Celery("my_ml_app")` into my_ml_app.py'
+
+
+def load(name):
+    """The module in name.py of the current folder. Raises NotImportable, with the student's own line."""
+    file = f"{name}.py"
+    try:
+        if not os.path.exists(file):
+            raise FileNotFoundError(f"there is no {file} in {os.getcwd()}")
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise NotImportable(file=file, error=in_own_line(error)) from None
+
+
+def app():
+    """The app in my_ml_app.py, with its configuration read. Raises NotImportable and NoApp."""
+    found = getattr(load("my_ml_app"), "app", None)
+    if not isinstance(found, Celery):
+        raise NoApp()
+    return with_configuration(found, "my_ml_app.py")
+
+
+def configuration():
+    """What celeryconfig.py says, with Celery's defaults. Raises NotImportable."""
+    load("celeryconfig")
+    alone = Celery("alone", set_as_current=False)
+    alone.config_from_object("celeryconfig")
+    return with_configuration(alone, "celeryconfig.py").conf
+
+
+def with_configuration(found, file):
+    """Let an app read its configuration, which Celery does when it is first asked. Raises NotImportable."""
+    try:
+        found.conf.broker_url  # noqa: B018
+        return found
+    except Exception as error:
+        raise NotImportable(file=file, error=in_own_line(error)) from None
+
+
+def in_own_line(error, *programs):
+    """An error as a sentence, with the last of the student's own lines that it came through."""
+    files = (*programs, "my_ml_app.py", "celeryconfig.py")
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({os.path.basename(error.filename)}, line {error.lineno})"
+    own = [f for f in traceback.extract_tb(error.__traceback__) if os.path.basename(f.filename) in files]
+    where = f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}{where}"

@@ -1,0 +1,135 @@
+"""A student at an exercise: the lecture's files as far as they got, pointed at servers of their own."""
+
+import os
+import shutil
+import socket
+import socketserver
+import sys
+import threading
+
+from conftest import RABBITMQ, Student, free_port, require
+
+from lab.course import course
+from lab.observe import Address
+
+BROKER = "amqp://myuser:mypassword@localhost:5672//"  # the lecture's addresses, in the files as handed out
+RESULTS = "redis://localhost:6379/0"
+
+
+class Learner(Student):
+    """A Student whose addresses stand in celeryconfig.py, as they do in a real folder, and not in the environment."""
+
+    free_port = staticmethod(free_port)
+
+    def __init__(self, path, exercise, broker, results, valkey):
+        super().__init__(path, broker, results)
+        self.exercise, self.valkey = exercise, valkey
+        self.number_of_workers = 0
+        self.where = []  # what goes before each command
+        for name in ("celeryconfig.py", "my_ml_app.py", "use_ml_app.py", "Makefile", "requirements.txt"):
+            (path / name).unlink()
+
+    def run(self, *command, **options):
+        return super().run(*self.where, *command, **options)
+
+    @property
+    def env(self):
+        return {name: value for name, value in super().env.items() if not name.startswith("CELERY_")}
+
+    @property
+    def port(self):
+        return Address(self.broker).port
+
+    def hand_out(self, **addresses):
+        """The files that a student has who begins this exercise: earlier ones solved, later ones as stubs."""
+        files = {}
+        for exercise in course():
+            before = exercise.number < self.exercise.number
+            for file in exercise.solutions if before else exercise.stubs:
+                name = file.relative_to(file.parents[len(file.parts) - len(exercise.path.parts) - 2])
+                if before or exercise.number == self.exercise.number or name not in files:
+                    files[name] = file
+        self._place(files, **addresses)
+
+    def solve(self, **addresses):
+        """The files of a student who has solved this exercise."""
+        self.hand_out(**addresses)
+        folder = self.exercise.path / "solution"
+        self._place({file.relative_to(folder): file for file in self.exercise.solutions}, **addresses)
+
+    def _place(self, files, broker=None, results=None):
+        for name, file in files.items():
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            text = file.read_text().replace(BROKER, broker or self.broker).replace(RESULTS, results or self.results)
+            (self.path / name).write_text(text)
+
+    def edit(self, name, old, new):
+        """Change one place in a file of the student's."""
+        text = (self.path / name).read_text()
+        assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {name}"
+        (self.path / name).write_text(text.replace(old, new))
+
+    def celery(self, *command, app="my_ml_app", **env):
+        """A Celery command in a terminal of its own."""
+        return self.open("celery", "-A", app, *command, **env)
+
+    def worker(self, *options, app="my_ml_app", **env):
+        """A worker that answers, in a terminal of its own."""
+        terminal = self.celery("worker", *options, app=app, **env)
+        self.number_of_workers += 1
+        program = f"""
+from celery import Celery
+app = Celery(); app.config_from_object("celeryconfig")
+while len(app.control.ping(timeout=0.5)) < {self.number_of_workers}: pass"""
+        assert self.run(sys.executable, "-c", program) == ("", 0) or "Duplicate" in program
+        return terminal
+
+    def rabbitmq_on_another_machine(self):
+        """Where a fresh RabbitMQ is that sees this student come from outside: both get a network of their own."""
+        require("unshare and ip", shutil.which("unshare") and shutil.which("ip"))
+        ready = "ip link set lo up && ip address add 10.9.8.7/32 dev lo && echo ready && exec sleep 600"
+        network = self.open("unshare", "--map-root-user", "--net", "sh", "-c", ready)
+        network.see("ready")
+        self.where = ["nsenter", f"--target={network.pid}", "--user", "--preserve-credentials", "--net"]
+        home = self.path / "rabbitmq"
+        home.mkdir()
+        (home / "enabled_plugins").write_text("[].")
+        settings = {
+            "HOME": home,
+            "RABBITMQ_CONFIG_FILES": home / "conf.d",
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,
+            "RABBITMQ_ENABLED_PLUGINS_FILE": home / "enabled_plugins",
+            "RABBITMQ_LOG_BASE": home,
+            "RABBITMQ_MNESIA_BASE": home,
+            "RABBITMQ_NODENAME": "elsewhere@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "10.9.8.7",
+        }
+        node = self.open(*self.where, RABBITMQ, **{name: str(value) for name, value in settings.items()})
+        node.see("completed with 0 plugins")
+        return "10.9.8.7:5672"
+
+    def forward(self, port):
+        """A port that leads to another one, as Docker's published ports do."""
+
+        class Forwarder(socketserver.BaseRequestHandler):
+            def handle(self):
+                with socket.create_connection(("127.0.0.1", port)) as there:
+                    back = threading.Thread(target=pour, args=[there, self.request], daemon=True)
+                    back.start()
+                    pour(self.request, there)
+                    back.join()
+
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", free_port()), Forwarder)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return server.server_address[1]
+
+
+def pour(source, sink):
+    """Copy what comes from one socket into another, until it ends."""
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # one of the two has left

@@ -1,0 +1,130 @@
+"""Every exercise: its stub fails, its reference passes, and each wrong state is recognised by its own sentence."""
+
+import json
+import re
+
+import pytest
+from conftest import ROOT
+from learner import Learner
+from test_readme import follow
+
+from lab.commands import table_of_wrong_states
+from lab.course import course
+from lab.observe import Wrong
+
+COURSE = course()
+STATES = [
+    pytest.param(exercise, state, id=f"{exercise.path.name}-{name}")
+    for exercise in COURSE
+    for name, state in exercise.states.items()
+]
+
+
+def each_exercise():
+    return pytest.mark.parametrize("exercise", COURSE, ids=[exercise.path.name for exercise in COURSE])
+
+
+@pytest.fixture
+def learner(with_rabbitmq, tmp_path):
+    """Makes a student at an exercise."""
+    made = []
+
+    def make(exercise):
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        valkey = with_rabbitmq.given[0]
+        made.append(Learner(folder, exercise, with_rabbitmq.broker, with_rabbitmq.results, valkey))
+        return made[-1]
+
+    yield make
+    for student in made:
+        student.close()
+
+
+def check(student, *options):
+    """What `lab check` prints for the student's exercise, and its exit status."""
+    return student.run("python", "-m", "lab", "check", str(student.exercise.number), *options)
+
+
+@pytest.mark.parametrize("exercise, state", STATES)
+def test_state(learner, exercise, state):
+    student = learner(exercise)
+    state(student)
+    printed, status = check(student)
+    record = json.loads((student.path / "progress.json").read_text())[exercise.path.name]
+    assert "Traceback" not in printed
+    if state.__name__ == "reference":
+        assert status == 0, printed
+        assert exercise.why in printed
+        return
+    assert status == 1, printed
+    assert not record["passed"]
+    if state.__name__ != "stub":
+        kind = {snake(name): kind for name, kind in exercise.wrong_states.items()}[state.__name__]
+        says = printed.split("✗ ")[1].partition("\n")[0]
+        assert re.fullmatch(pattern(kind.__doc__), says), f"{says!r} is not what {kind.__name__} says"
+
+
+def snake(name):
+    return re.sub("(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def pattern(template):
+    """A regular expression for a sentence in which facts are filled in."""
+    pieces = re.split(r"\{.*?\}", " ".join(template.split()))
+    return ".+".join(re.escape(piece) for piece in pieces)
+
+
+@each_exercise()
+def test_what_the_readme_shows_happens(learner, exercise):
+    """Each command in the terminal that its README names; what ran there before is ended with Ctrl-C."""
+    student = learner(exercise)
+    student.solve()
+    terminals = {}
+    for number, command, promised in commands(exercise.text("README.md")):
+        if number in terminals and terminals[number].isalive():
+            terminals[number].sendintr()
+            terminals[number].left()
+        terminals[number] = student.open("sh", "-c", f"exec {command}")
+        follow(terminals[number], promised)
+        if "lab check" in command or "Enter a message: exit" in promised:
+            assert terminals[number].left() == 0, terminals[number].before
+
+
+def commands(readme):
+    """Each console block: the number of its terminal, its command, and the output that it promises."""
+    number = None
+    for match in re.finditer(r"Terminal (\d)|^```console\n\$ (.*)\n((?:.*\n)*?)```", readme, re.MULTILINE):
+        if match[1]:
+            number = match[1]
+        else:
+            yield number, match[2], match[3]
+
+
+def test_the_exercises_are_numbered_without_gaps():
+    assert [exercise.number for exercise in COURSE] == list(range(COURSE[0].number, COURSE[0].number + len(COURSE)))
+
+
+@each_exercise()
+def test_an_exercise_has_all_its_parts(exercise):
+    parts = re.findall(r"^## (.*)$", exercise.text("README.md"), re.MULTILINE)
+    assert parts == ["What you will see", "Predict before you run", "Do this", "Check"]
+    assert len(exercise.text("README.md").splitlines()) <= 60
+    choices = re.findall(r"^- ([a-d])\) ", exercise.text("README.md"), re.MULTILINE)
+    assert choices in (["a", "b"], ["a", "b", "c"], ["a", "b", "c", "d"])
+    assert re.match(rf"\*\*[{''.join(choices)}]\)\*\* ", exercise.why), "why.md begins with the answer"
+    assert len(exercise.hints) == 3 and exercise.hints[0].endswith("?"), "three hints, a question first"
+
+
+@each_exercise()
+def test_every_wrong_state_of_an_exercise_is_brought_about(exercise):
+    claimed = {snake(name) for name in exercise.wrong_states}
+    assert len(claimed) >= 3
+    assert set(exercise.states) == {"stub", "reference"} | claimed
+    for kind in exercise.wrong_states.values():
+        assert issubclass(kind, Wrong) and kind.next
+
+
+def test_the_table_of_wrong_states_is_current():
+    """`python -m lab dev table` writes it."""
+    assert table_of_wrong_states() in (ROOT / "exercises" / "TEACHING.md").read_text()

@@ -19,21 +19,20 @@ DEADLINE = 9.5  # seconds for a whole check
 
 @dataclass
 class Outcome:
-    """What a check found: facts, and, unless it passed, the name of the wrong state, its sentence and what to do."""
+    """What a check found: facts, and, unless it passed, what is wrong and what to do next, as sentences."""
 
     facts: list = field(default_factory=list)
     wrong: str | None = None
-    sentence: str | None = None
     next: str = ""
     seconds: float = 0.0
 
     @property
     def passed(self):
-        return self.sentence is None
+        return self.wrong is None
 
 
 def run(exercise, tell=lambda line: None):
-    """The Outcome of an exercise's check in the current folder. tell(kind, text) is called for each line at once."""
+    """The Outcome of an exercise's check in the current folder. tell(line) is called for each line as it comes."""
     outcome, begin = Outcome(), time.monotonic()
     over = False
     command = [sys.executable, "-m", "lab.check", str(exercise.path)]
@@ -41,23 +40,19 @@ def run(exercise, tell=lambda line: None):
         killer = threading.Timer(DEADLINE + 1, process.kill)  # for code that swallows the deadline's exception
         killer.start()
         try:
-            for line in process.stdout:
-                say = json.loads(line)
-                if "fact" in say:
-                    outcome.facts.append(say["fact"])
-                over = over or "over" in say
-                outcome.wrong, outcome.sentence, outcome.next = (
-                    say.get("wrong"),
-                    say.get("sentence"),
-                    say.get("next", ""),
-                )
-                tell(say)
+            for line in map(json.loads, process.stdout):
+                if "fact" in line:
+                    outcome.facts.append(line["fact"])
+                elif "wrong" in line:
+                    outcome.wrong, outcome.next = line["wrong"], line["next"]
+                over = "over" in line
+                tell(line)
         finally:
             killer.cancel()
             process.kill()
-    if not over and outcome.passed:
-        outcome.wrong, outcome.sentence = "TooLong", f"The check did not end within {DEADLINE:.0f} seconds"
-        outcome.next = "See whether one of your files runs for ever when it is imported"
+    if not over:
+        outcome.wrong = "The check ended before it had looked at everything"
+        outcome.next = "See whether one of your files ends Python, or runs for ever, when it is imported"
     outcome.seconds = round(time.monotonic() - begin, 2)
     return outcome
 
@@ -76,7 +71,7 @@ def main(folder):
         lines.write(json.dumps(what) + "\n")
         lines.flush()
 
-    waited = ["its first answer"]
+    waited = ["your files to be imported"]
 
     def waiting(what):
         waited[0] = what
@@ -90,13 +85,13 @@ def main(folder):
     try:
         for fact in Exercise(folder).check(Desk(waiting)):
             say(fact=fact)
-        say(over=True)
     except Fault as fault:
-        say(wrong=type(fault).__name__, sentence=str(fault), next=fault.remedy)
+        say(wrong=str(fault), next=fault.remedy)
     except AWAY as error:
-        say(wrong="Away", sentence=f"A server that answered has gone: {error}", next="See `python -m lab doctor`")
+        say(wrong=f"A server that answered has gone: {error}", next="See `python -m lab doctor`")
     except Exception:
-        say(wrong="Broken", sentence=f"The check itself is broken, which is not your fault: {traceback.format_exc()}")
+        say(wrong=f"The check itself is broken, which is not your fault. {traceback.format_exc()}", next="")
+    say(over=True)
     os._exit(0)  # threads that still listen do not keep it
 
 

@@ -33,7 +33,9 @@ class Number(click.ParamType):
         for exercise in course():
             if str(value).isdecimal() and int(value) == exercise.number:
                 return exercise
-        self.fail(f"there is no exercise {value!r}: they go from 0 to {course()[-1].number}", param, ctx)
+        self.fail(
+            f"there is no exercise {value!r}: they go from {course()[0].number} to {course()[-1].number}", param, ctx
+        )
 
 
 NUMBER = Number()
@@ -59,7 +61,7 @@ def checked(exercise, progress):
     if outcome.passed:
         line("Passed", f"in {outcome.seconds:.1f} s", fg="green")
         return True
-    line("✗", f"{outcome.sentence}.", fg="red")
+    line("✗", f"{outcome.wrong}.", fg="red")
     if outcome.next:
         line("→", f"{outcome.next}.", bold=True)
     return False
@@ -117,18 +119,17 @@ def list_():
 
 @click.command()
 @click.argument("exercises", metavar="[N …]", nargs=-1, type=NUMBER)
-def check(exercises):
+@click.option("--all", "every", is_flag=True, help="Check every exercise.")
+def check(exercises, every):
     """Look whether exercise N works: by default, the first that has not passed yet."""
     progress = Progress()
     upcoming = unsolved(progress)
-    if not exercises and not upcoming:
-        show_next(progress)
-        return
-    passed = [exercise for exercise in exercises or [upcoming] if checked(exercise, progress)]
-    if len(passed) < len(exercises or [upcoming]):
-        sys.exit(1)
-    if len(passed) == 1:
+    wanted = course() if every else list(exercises) or [upcoming] * bool(upcoming)
+    passed = [exercise for exercise in wanted if checked(exercise, progress)]
+    if len(passed) == len(wanted) == 1:
         show_why(passed[0])
+    if passed != wanted:
+        sys.exit(1)
     show_next(progress)
 
 

@@ -24,7 +24,8 @@ fi
 
 echo "Installing the packages of $1 into .venv, this once …"
 # `python -m lab` works in every folder, and finds nothing else of this one there.
-packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && ln -sfn "$PWD/lab" "$packages/lab"
+packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') &&
+    ln -sfn "$(cd lab && pwd -P)" "$packages/lab"
 
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 2 -r "$1" >"$log" 2>&1 && exit
 

@@ -10,31 +10,24 @@ from xml.etree import ElementTree
 from lab.observe import Fault
 
 FILE = "progress.json"
+NOTHING = {"checks": 0, "hints": 0, "passed": None, "seconds": None, "facts": []}
 
 
 class Progress:
-    """progress.json: for each exercise, by its folder's name, checks made, hints read, and what was found."""
+    """For each exercise, by its folder's name: checks made, hints read, and what was found.
+
+    Read anew each time: another terminal may write meanwhile.
+    """
 
     def __init__(self, folder="."):
         self.path = Path(folder) / FILE
-        try:
-            self._all = json.loads(self.path.read_text())
-            if not all(isinstance(one, dict) for one in self._all.values()):
-                raise ValueError
-        except FileNotFoundError:
-            self._all = {}
-        except (ValueError, AttributeError):
-            raise Fault(
-                f"{self.path} cannot be read", f"Move it away, and check again: `mv {FILE} {FILE}.old`"
-            ) from None
 
     def of(self, exercise):
-        return self._all.setdefault(
-            exercise.path.name, {"checks": 0, "hints": 0, "passed": None, "seconds": None, "facts": []}
-        )
+        """The record of an exercise: checks, hints, passed (ISO 8601 time in UTC, or None), seconds, facts."""
+        return self._read().get(exercise.path.name) or dict(NOTHING)
 
     def passed(self, exercise):
-        """When its check passed, as an ISO 8601 time in UTC; None as long as it has not."""
+        """When its check passed; None as long as it has not."""
         return self.of(exercise)["passed"]
 
     def note(self, exercise, outcome):
@@ -42,28 +35,41 @@ class Progress:
         one = self.of(exercise)
         one["checks"] += 1
         if outcome.passed or not one["passed"]:
-            one["facts"] = outcome.facts if outcome.passed else [*outcome.facts, outcome.sentence]
+            one["facts"] = outcome.facts if outcome.passed else [*outcome.facts, outcome.wrong]
             one["seconds"] = outcome.seconds
         if outcome.passed:
             one["passed"] = one["passed"] or datetime.now(UTC).isoformat(timespec="seconds")
-        self._write()
+        self._write(exercise, one)
 
     def next_hint(self, exercise):
         """The number of the hint to show now, from 0; the last one again when all are read."""
         one = self.of(exercise)
         number = min(one["hints"], len(exercise.hints) - 1)
         one["hints"] = number + 1
-        self._write()
+        self._write(exercise, one)
         return number
 
     def forget(self, exercise):
-        self._all.pop(exercise.path.name, None)
-        self._write()
+        self._write(exercise, None)
 
-    def _write(self):
+    def _read(self):
+        try:
+            everything = json.loads(self.path.read_text())
+            if all(one.keys() == NOTHING.keys() for one in everything.values()):
+                return everything
+        except FileNotFoundError:
+            return {}
+        except (ValueError, AttributeError):
+            pass
+        raise Fault(f"{self.path} is not what the lab wrote", f"Move it away, and check again: `mv {FILE} {FILE}.old`")
+
+    def _write(self, exercise, one):
         """Whole or not at all, so that no crash loses what was done."""
-        with tempfile.NamedTemporaryFile("w", dir=self.path.parent, prefix=FILE, delete=False) as file:
-            json.dump(self._all, file, indent=1)
+        everything = self._read() | {exercise.path.name: one}
+        kept = {name: record for name, record in sorted(everything.items()) if record}
+        with tempfile.NamedTemporaryFile("w", dir=self.path.parent, prefix=f".{FILE}.", delete=False) as file:
+            json.dump(kept, file, indent=1)
+        os.chmod(file.name, 0o644)
         os.replace(file.name, self.path)
 
 

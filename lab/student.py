@@ -6,7 +6,7 @@ import traceback
 
 from celery import Celery
 
-from lab.observe import Wrong
+from lab.observe import Fault, Wrong
 
 TASK = "my_ml_app.predict"
 
@@ -30,6 +30,8 @@ def load(name):
         if not os.path.exists(file):
             raise FileNotFoundError(f"there is no {file} in {os.getcwd()}")
         return importlib.import_module(name)
+    except Fault:  # the deadline of a check, which passed meanwhile
+        raise
     except (Exception, SystemExit) as error:
         raise NotImportable(file=file, error=in_own_line(error)) from None
 

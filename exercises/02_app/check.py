@@ -24,8 +24,9 @@ RECOGNISES = (NotImportable, NoApp, NoConfiguration, NotOnlyJson, NotRegistered,
 
 def check(desk):
     app = desk.app
-    if app.conf.broker_url != desk.configuration.broker_url:
-        raise NoConfiguration(broker=app.conf.broker_url or "Celery's default")
+    broker = app.conf["broker_url"]  # as it is in the file: an attribute would prefer the environment's
+    if broker != desk.configuration["broker_url"]:
+        raise NoConfiguration(broker=broker or "Celery's default")
     yield f"app: {app.main!r}, with the broker of celeryconfig.py"
     if set(app.conf.accept_content) - JSON:
         raise NotOnlyJson(content=", ".join(app.conf.accept_content))

@@ -1,0 +1,207 @@
+"""The course's commands, as a student and a teacher use them."""
+
+import json
+import re
+import shutil
+from xml.etree import ElementTree
+
+import pytest
+
+from lab.course import course
+
+LAB = ["python", "-m", "lab"]
+COURSE = course()
+APP = next(exercise for exercise in COURSE if exercise.number == 2)  # its check needs no server
+
+
+@pytest.fixture
+def folder(student):
+    """A student in a folder made by `lab new`, without the lab's own files in it."""
+    for entry in student.path.iterdir():
+        entry.unlink() if entry.is_symlink() or entry.is_file() else shutil.rmtree(entry)
+    printed, status = student.run(*LAB, "new", ".")
+    assert status == 0, printed
+    return student
+
+
+def solve(student):
+    """Write the solutions of exercises 01 and 02."""
+    for exercise in COURSE:
+        for file in exercise.solutions if exercise.number <= APP.number else ():
+            shutil.copy(file, student.path)
+
+
+def pass_all(student):
+    record = {"checks": 2, "hints": 1, "passed": "2026-01-01T10:00:00+00:00", "seconds": 1.5, "facts": ["found"]}
+    (student.path / "progress.json").write_text(json.dumps({one.path.name: record for one in COURSE}))
+
+
+def test_new_hands_out_every_stub_and_says_where_to_begin(folder):
+    given = {path.name for path in folder.path.rglob("*")}
+    assert given == {".gitignore"} | {stub.name for exercise in COURSE for stub in exercise.stubs}
+    printed, _ = folder.run(*LAB, "list")
+    assert printed.startswith(f"→ {COURSE[0].label} ") and f"{COURSE[0].path.name}/README.md" in printed
+
+
+def test_new_overwrites_nothing(folder):
+    (folder.path / "my_ml_app.py").write_text("mine")
+    (folder.path / "celeryconfig.py").unlink()
+    printed, status = folder.run(*LAB, "new", ".")
+    assert status == 0
+    assert "kept  my_ml_app.py" in printed and "new   celeryconfig.py" in printed
+    assert (folder.path / "my_ml_app.py").read_text() == "mine"
+
+
+def test_an_exercise_passes_once_and_the_next_one_is_named(folder):
+    printed, status = folder.run(*LAB, "check", "2")
+    assert (
+        status == 1
+        and "✗ my_ml_app.py has no Celery app" in printed
+        and '→ Write `app = Celery("my_ml_app")`' in printed
+    )
+    solve(folder)
+    printed, status = folder.run(*LAB, "check", "2")
+    assert status == 0 and "✓ task: my_ml_app.predict" in printed and APP.why in printed
+    printed, _ = folder.run(*LAB, "list")
+    assert "✓ 02 The app and its task" in printed
+    (folder.path / "my_ml_app.py").write_text("")
+    printed, status = folder.run(*LAB, "check", "2")
+    assert status == 1
+    printed, _ = folder.run(*LAB, "list")
+    assert "✓ 02 The app and its task" in printed  # what was passed stays so
+
+
+def test_check_without_a_number_takes_the_first_that_has_not_passed(folder):
+    pass_all(folder)
+    printed, status = folder.run(*LAB, "check")
+    assert status == 0 and printed == "You have passed every exercise.\n"
+    folder.run(*LAB, "reset", "2")
+    printed, status = folder.run(*LAB, "check")
+    assert status == 1 and printed.startswith("02 The app and its task\n")
+
+
+@pytest.mark.parametrize("number", ["99", "-1", "two", ""])
+def test_an_exercise_that_is_not_there_is_named(folder, number):
+    printed, status = folder.run(*LAB, "hint", "--", number)
+    assert (
+        status == 2
+        and f"there is no exercise '{number}': they go from {COURSE[0].number} to {COURSE[-1].number}" in printed
+    )
+
+
+def test_hints_come_one_by_one_and_the_last_one_stays(folder):
+    for number in (0, 1, 2, 2):
+        printed, status = folder.run(*LAB, "hint", "2")
+        assert status == 0 and printed == f"Hint {number + 1} of 3: {APP.hints[number]}\n"
+
+
+def test_reset_puts_the_stub_back_and_keeps_what_was_written(folder):
+    for number in (1, 2):
+        (folder.path / "my_ml_app.py").write_text(f"version {number}")
+        printed, status = folder.run(*LAB, "reset", "2")
+        assert status == 0 and f"Your my_ml_app.py is now my_ml_app.py.{number}." in printed
+        assert (folder.path / f"my_ml_app.py.{number}").read_text() == f"version {number}"
+        assert (folder.path / "my_ml_app.py").read_text() == APP.stubs[0].read_text()
+
+
+def test_the_solution_is_shown_only_after_the_check_has_passed(folder):
+    printed, status = folder.run(*LAB, "solution", "2")
+    assert status == 1 and "has not passed yet" in printed and "def predict" not in printed
+    pass_all(folder)
+    for exercise in COURSE:
+        printed, status = folder.run(*LAB, "solution", str(exercise.number))
+        assert status == 0 and all(text in printed for text in solution(exercise))
+
+
+def solution(exercise):
+    return [file.read_text() for file in exercise.solutions] or exercise.hints[-1:]
+
+
+def test_watch_checks_again_when_a_file_changes_and_moves_on(folder):
+    solve(folder)
+    pass_all(folder)
+    folder.run(*LAB, "reset", "2")
+    terminal = folder.open(*LAB, "watch")
+    terminal.see("02 The app and its task", "no Celery app", "Watching your files and servers")
+    (folder.path / "my_ml_app.py").write_text('from celery import Celery\n\napp = Celery("my_ml_app")\n')
+    terminal.see("02 The app and its task", "does not read celeryconfig.py", "Watching")
+    folder.run(*LAB, "hint", "2")
+    solve(folder)
+    terminal.see("Passed", re.escape(APP.why[:40]), "You have passed every exercise")
+    assert terminal.left() == 0
+    record = json.loads((folder.path / "progress.json").read_text())[APP.path.name]
+    assert record["hints"] == 1  # another terminal's hint is not lost
+
+
+def test_watch_ends_with_ctrl_c(folder):
+    terminal = folder.open(*LAB, "watch", "2")
+    terminal.see("Watching")
+    terminal.sendintr()
+    assert terminal.left() == 130
+    assert "Traceback" not in terminal.before
+    folder.nothing_runs()
+
+
+@pytest.mark.parametrize(
+    "source, sentence",
+    [
+        ("while True: pass", "The check waited for your files to be imported, and it did not happen in 10 seconds."),
+        ("import os; os._exit(3)", "The check ended before it had looked at everything."),
+        ("raise SystemExit(3)", "my_ml_app.py cannot be used: SystemExit: 3 (my_ml_app.py, line 1)."),
+        (
+            "print('noise'); 1 / 0",
+            "my_ml_app.py cannot be used: ZeroDivisionError: division by zero (my_ml_app.py, line 1)",
+        ),
+    ],
+)
+def test_whatever_the_students_file_does_the_check_ends_with_a_sentence(folder, source, sentence):
+    (folder.path / "my_ml_app.py").write_text(source)
+    printed, status = folder.run(*LAB, "check", "2")
+    assert status == 1 and sentence in printed
+    assert "Traceback" not in printed and "noise" not in printed
+
+
+def test_a_spoilt_progress_file_is_named_and_not_overwritten(folder):
+    for text in ("{", "[]", '{"02_app": {"passed": true}}'):
+        (folder.path / "progress.json").write_text(text)
+        printed, status = folder.run(*LAB, "check", "2")
+        assert status == 1 and "progress.json is not what the lab wrote" in printed
+        assert (folder.path / "progress.json").read_text() == text
+
+
+def test_progress_that_cannot_be_written_is_named(folder):
+    (folder.path / "progress.json").mkdir()
+    printed, status = folder.run(*LAB, "check", "2")
+    assert status == 1 and "progress.json: Is a directory. See that this is yours to write" in printed
+
+
+def report(student, form, *folders):
+    return student.run(*LAB, "report", "--format", form, *folders, COLUMNS="200")
+
+
+def test_a_report_says_who_got_where(folder):
+    """Without any server: it reads what the checks found."""
+    for who in ("ada", "bob"):
+        (folder.path / who).mkdir()
+    folder.run(*LAB, "check", "2")
+    pass_all(folder)
+    shutil.move(folder.path / "progress.json", folder.path / "ada")
+    students = [str(folder.path / who) for who in ("ada", "bob")]
+    printed, status = report(folder, "table", *students)
+    assert status == 1
+    assert re.search(r"ada +02 The app and its task +2026-01-01T10:00:00\+00:00 +2 +1 +found", printed)
+    assert re.search(r"bob +02 The app and its task +– +0 +0 +never checked", printed)
+    printed, status = report(folder, "json", *students)
+    ada, bob = json.loads(printed)
+    assert status == 1 and (ada["who"], ada["complete"], bob["complete"]) == ("ada", True, False)
+    assert ada["exercises"]["02_app"]["facts"] == ["found"]
+    printed, status = report(folder, "junit", *students)
+    suites = ElementTree.fromstring(printed)
+    assert status == 1
+    assert [(suite.get("name"), suite.get("failures")) for suite in suites] == [("ada", "0"), ("bob", str(len(COURSE)))]
+
+
+def test_a_complete_report_says_so_by_its_exit_status(folder):
+    pass_all(folder)
+    for form in ("table", "json", "junit"):
+        assert report(folder, form)[1] == 0

@@ -10,10 +10,8 @@ BEGIN = time.monotonic()
 
 import click
 
-from lab import commands, student
-from lab.observe import Address, Fault
-from lab.producer import Repeated, Results, WorkerLog, run, wait_for_results
-from lab.stack import Lab
+from lab import commands
+from lab.fault import Fault
 
 
 def tell(sentence=""):
@@ -42,6 +40,9 @@ def interrupt(number, _):
     raise KeyboardInterrupt
 
 
+# What talks to servers is imported where it is needed: `list` and `hint` answer at once without it.
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli():
     """A lab in which predictions travel through a task queue."""
@@ -54,6 +55,10 @@ def cli():
 @click.option("--verbose", is_flag=True, help="Say how long each part of the start took.")
 def start(verbose):
     """Start everything, and type messages."""
+    from lab import student
+    from lab.producer import Repeated, Results, WorkerLog, run, wait_for_results
+    from lab.stack import Lab
+
     lab = Lab(student.app(), tell)
     times = [(time.monotonic() - BEGIN, "imports")]
     piped = not sys.stdin.isatty()
@@ -83,6 +88,9 @@ def start(verbose):
 @cli.command()
 def servers():
     """Start broker and result backend only, until Ctrl-C."""
+    from lab import student
+    from lab.stack import Lab
+
     lab = Lab(student.app(), tell, parts=["servers"])
     try:
         lab.start_servers()
@@ -102,7 +110,8 @@ def servers():
 @cli.command()
 def doctor():
     """Look at everything the lab needs, and say what to do about what is wrong."""
-    from lab.doctor import examine, table  # its imports would slow down the others
+    from lab import student
+    from lab.doctor import examine, table
 
     try:
         app = student.app()
@@ -120,7 +129,7 @@ def show_servers(lab):
         if server is None:
             show(role, "none: celeryconfig.py has no result_backend")
             continue
-        show(role, f"{Address(server.url)}  {server.product}{', started here' if server.started else ''}")
+        show(role, f"{server.address}  {server.product}{', started here' if server.started else ''}")
         if server.instead:
             tell(f"  {server.instead}")
             tell(f"  So Valkey stands in. Other terminals join with: export {variable}={server.url}")

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from lab import check as checker
 from lab.course import FOLDER, course
-from lab.observe import Fault
+from lab.fault import Fault
 from lab.progress import Progress, as_json, as_junit
 
 LOOK = 0.5  # seconds between two looks at what could have changed

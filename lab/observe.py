@@ -4,7 +4,6 @@ import json
 import socket
 import time
 from contextlib import suppress
-from inspect import cleandoc
 
 import amqp
 import httpx
@@ -15,35 +14,13 @@ from kombu.exceptions import KombuError
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.utils.url import maybe_sanitize_url, parse_url
 
+from lab.fault import Fault, Wrong
+
 ANSWER = 2  # seconds that a server on this machine may take to answer
 
 AWAY = (OSError, KombuError, amqp.AMQPError, redis.RedisError)  # what a broker that is not there raises
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 PORTS = {"amqp": 5672, "pyamqp": 5672, "redis": 6379}
-
-
-class Fault(Exception):
-    """What was found instead of an answer, and what to do about it."""
-
-    def __init__(self, found, remedy=""):
-        super().__init__(found)
-        self.remedy = remedy
-
-    def sentences(self):
-        return " ".join(f"{part}." for part in (str(self), self.remedy) if part)
-
-
-class Wrong(Fault):
-    """A wrong state that has a name. Each kind is a class: its docstring says what is wrong, next what to do.
-
-    Both are templates for the facts with which it is raised.
-    """
-
-    next = ""
-
-    def __init__(self, **facts):
-        sentence = " ".join(cleandoc(self.__doc__).removesuffix(".").split())
-        super().__init__(sentence.format_map(facts), " ".join(self.next.split()).format_map(facts))
 
 
 class NothingListens(Wrong):

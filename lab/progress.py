@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
-from lab.observe import Fault
+from lab.fault import Fault
 
 FILE = "progress.json"
 NOTHING = {"checks": 0, "hints": 0, "passed": None, "seconds": None, "facts": []}

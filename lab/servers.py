@@ -36,6 +36,10 @@ class Server:
     instead: str | None = None
     dashboard: str | None = None
 
+    @property
+    def address(self):
+        return Address(self.url)
+
 
 class Servers:
     """Start servers through a keeper, with data and logs in a folder. before(name) is called before each start."""

@@ -72,6 +72,7 @@ def test_the_readme_shows_what_happens(student):
         "celery",
         "celery",
         "celery",
+        "python",
     ]
 
 

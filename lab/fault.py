@@ -1,0 +1,27 @@
+"""What the lab raises instead of a traceback: sentences about what was found, and what to do."""
+
+from inspect import cleandoc
+
+
+class Fault(Exception):
+    """What was found instead of an answer, and what to do about it."""
+
+    def __init__(self, found, remedy=""):
+        super().__init__(found)
+        self.remedy = remedy
+
+    def sentences(self):
+        return " ".join(f"{part}." for part in (str(self), self.remedy) if part)
+
+
+class Wrong(Fault):
+    """A wrong state that has a name. Each kind is a class: its docstring says what is wrong, next what to do.
+
+    Both are templates for the facts with which it is raised.
+    """
+
+    next = ""
+
+    def __init__(self, **facts):
+        sentence = " ".join(cleandoc(self.__doc__).removesuffix(".").split())
+        super().__init__(sentence.format_map(facts), " ".join(self.next.split()).format_map(facts))

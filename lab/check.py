@@ -53,6 +53,7 @@ def run(exercise, tell=lambda line: None):
     if not over:
         outcome.wrong = "The check ended before it had looked at everything"
         outcome.next = "See whether one of your files ends Python, or runs for ever, when it is imported"
+        tell({"wrong": outcome.wrong, "next": outcome.next})
     outcome.seconds = round(time.monotonic() - begin, 2)
     return outcome
 

@@ -1,5 +1,6 @@
 """The course's commands: new, list, check, hint, watch, reset, solution, and, for teachers, report and dev."""
 
+import os
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import click
 import psutil
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.table import Table
 
 from lab import check as checker
@@ -46,25 +48,31 @@ def line(mark, text, **style):
 
 
 def say(what):
-    """Show one line of a running check."""
+    """Show one line of a check."""
     if "fact" in what:
         line("✓", what["fact"], fg="green")
     elif "waiting" in what:
         line("…", f"waiting for {what['waiting']}", dim=True)
+    elif "wrong" in what:
+        line("✗", f"{what['wrong']}.", fg="red")
+        if what["next"]:
+            line("→", f"{what['next']}.", bold=True)
 
 
-def checked(exercise, progress):
-    """Check an exercise, show and keep what was found, and return whether it passed."""
-    click.secho(f"{exercise.label} {exercise.title}", bold=True)
-    outcome = checker.run(exercise, say)
+def checked(exercise, progress, before=None):
+    """Check an exercise, show and keep what was found, and return the Outcome. What is as before is not shown again."""
+    lines = []
+    if not before:
+        click.secho(f"{exercise.label} {exercise.title}", bold=True)
+    outcome = checker.run(exercise, lines.append if before else say)
     progress.note(exercise, outcome)
+    if before and (outcome.facts, outcome.wrong) != (before.facts, before.wrong):
+        click.secho(f"{exercise.label} {exercise.title}", bold=True)
+        for what in lines:
+            say(what)
     if outcome.passed:
         line("Passed", f"in {outcome.seconds:.1f} s", fg="green")
-        return True
-    line("✗", f"{outcome.wrong}.", fg="red")
-    if outcome.next:
-        line("→", f"{outcome.next}.", bold=True)
-    return False
+    return outcome
 
 
 def unsolved(progress):
@@ -72,14 +80,16 @@ def unsolved(progress):
     return next((exercise for exercise in course() if not progress.passed(exercise)), None)
 
 
-def show_why(exercise):
-    click.echo(f"\n{exercise.why}\n")
+def show(text):
+    """Show Markdown."""
+    Console(highlight=False).print(Markdown(text), "")
 
 
 def show_next(progress):
     """Where to go on."""
     if exercise := unsolved(progress):
-        click.echo(f"Next: {exercise.label} {exercise.title}. Read {exercise.path / 'README.md'}")
+        readme = os.path.relpath(exercise.path / "README.md", progress.path.parent)
+        click.echo(f"Next: {exercise.label} {exercise.title}. Read {readme}")
     else:
         click.echo("You have passed every exercise.")
 
@@ -125,9 +135,9 @@ def check(exercises, every):
     progress = Progress()
     upcoming = unsolved(progress)
     wanted = course() if every else list(exercises) or [upcoming] * bool(upcoming)
-    passed = [exercise for exercise in wanted if checked(exercise, progress)]
+    passed = [exercise for exercise in wanted if checked(exercise, progress).passed]
     if len(passed) == len(wanted) == 1:
-        show_why(passed[0])
+        show(passed[0].why)
     if passed != wanted:
         sys.exit(1)
     show_next(progress)
@@ -137,17 +147,22 @@ def check(exercises, every):
 @click.argument("exercise", metavar="[N]", required=False, type=NUMBER)
 def watch(exercise):
     """Check again whenever a file or a server changes, until it passes; then go on with the next one."""
+    click.echo("Watching your files and servers. Ctrl-C ends this.")
     progress = Progress()
     exercise = exercise or unsolved(progress)
     while exercise:
-        while not checked(exercise, progress):
-            before = fingerprint()
-            click.echo("  Watching your files and servers. Ctrl-C ends this.")
-            while fingerprint() == before:
-                time.sleep(LOOK)
-        show_why(exercise)
+        outcome = None
+        while not (outcome := checked(exercise, progress, outcome)).passed:
+            wait_for_change()
+        show(exercise.why)
         show_next(progress)
         exercise = unsolved(progress)
+
+
+def wait_for_change():
+    before = fingerprint()
+    while fingerprint() == before:
+        time.sleep(LOOK)
 
 
 def fingerprint():
@@ -172,7 +187,7 @@ def fingerprint():
 def hint(exercise):
     """Show the next of three hints for exercise N. The first is a question, the last is the answer."""
     number = Progress().next_hint(exercise)
-    click.echo(f"Hint {number + 1} of {len(exercise.hints)}: {exercise.hints[number]}")
+    show(f"Hint {number + 1} of {len(exercise.hints)}: {exercise.hints[number]}")
 
 
 @click.command()
@@ -205,7 +220,7 @@ def solution(exercise):
         click.secho(f"# {file.relative_to(exercise.path / 'solution')}", bold=True)
         click.echo(file.read_text())
     if not exercise.solutions:
-        click.echo(exercise.hints[-1])
+        show(exercise.hints[-1])
 
 
 @click.command()

@@ -6,6 +6,7 @@ import shutil
 from xml.etree import ElementTree
 
 import pytest
+from test_exercises import words
 
 from lab.course import course
 
@@ -61,7 +62,7 @@ def test_an_exercise_passes_once_and_the_next_one_is_named(folder):
     )
     solve(folder)
     printed, status = folder.run(*LAB, "check", "2")
-    assert status == 0 and "✓ task: my_ml_app.predict" in printed and APP.why in printed
+    assert status == 0 and "✓ task: my_ml_app.predict" in printed and words(APP.why) in words(printed)
     printed, _ = folder.run(*LAB, "list")
     assert "✓ 02 The app and its task" in printed
     (folder.path / "my_ml_app.py").write_text("")
@@ -92,7 +93,7 @@ def test_an_exercise_that_is_not_there_is_named(folder, number):
 def test_hints_come_one_by_one_and_the_last_one_stays(folder):
     for number in (0, 1, 2, 2):
         printed, status = folder.run(*LAB, "hint", "2")
-        assert status == 0 and printed == f"Hint {number + 1} of 3: {APP.hints[number]}\n"
+        assert status == 0 and words(printed) == words(f"Hint {number + 1} of 3: {APP.hints[number]}")
 
 
 def test_reset_puts_the_stub_back_and_keeps_what_was_written(folder):
@@ -110,7 +111,7 @@ def test_the_solution_is_shown_only_after_the_check_has_passed(folder):
     pass_all(folder)
     for exercise in COURSE:
         printed, status = folder.run(*LAB, "solution", str(exercise.number))
-        assert status == 0 and all(text in printed for text in solution(exercise))
+        assert status == 0 and all(words(text) in words(printed) for text in solution(exercise))
 
 
 def solution(exercise):
@@ -122,12 +123,12 @@ def test_watch_checks_again_when_a_file_changes_and_moves_on(folder):
     pass_all(folder)
     folder.run(*LAB, "reset", "2")
     terminal = folder.open(*LAB, "watch")
-    terminal.see("02 The app and its task", "no Celery app", "Watching your files and servers")
+    terminal.see("Watching your files and servers", "02 The app and its task", "no Celery app")
     (folder.path / "my_ml_app.py").write_text('from celery import Celery\n\napp = Celery("my_ml_app")\n')
-    terminal.see("02 The app and its task", "does not read celeryconfig.py", "Watching")
+    terminal.see("02 The app and its task", "does not read celeryconfig.py")
     folder.run(*LAB, "hint", "2")
     solve(folder)
-    terminal.see("Passed", re.escape(APP.why[:40]), "You have passed every exercise")
+    terminal.see("Passed", "makes an object that can be called", "You have passed every exercise")
     assert terminal.left() == 0
     record = json.loads((folder.path / "progress.json").read_text())[APP.path.name]
     assert record["hints"] == 1  # another terminal's hint is not lost

@@ -146,7 +146,7 @@ def test_watch_ends_with_ctrl_c(folder):
 @pytest.mark.parametrize(
     "source, sentence",
     [
-        ("while True: pass", "The check waited for your files to be imported, and it did not happen in 10 seconds."),
+        ("while True: pass", "The check waited for your files to be imported, and it did not happen in 9 seconds."),
         ("import os; os._exit(3)", "The check ended before it had looked at everything."),
         ("raise SystemExit(3)", "my_ml_app.py cannot be used: SystemExit: 3 (my_ml_app.py, line 1)."),
         (

@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from lab.observe import (
     NothingListens,
     Wrong,
     ask,
+    get,
     management,
     take_back,
     wait_until,
@@ -284,36 +285,59 @@ class Desk:
         worker = self.worker
         return f"worker: {worker.name}, {len(worker.processes)} pool processes, takes from {self.queue!r}"
 
+    def inspect(self, what):
+        """What `celery inspect WHAT` says of the worker now; None when it says nothing for a second."""
+        with suppress(*AWAY):
+            inspect = self.app.control.inspect(destination=[self.worker.name], timeout=HEARING)
+            return (getattr(inspect, what)() or {}).get(self.worker.name)
+        return None
+
+    @cached_property
+    def flower(self):
+        """URL of Flower: where the lab in this folder has it, or at FLOWER_PORT, by default 5555."""
+        held = Claim(Folder(), "stack").holder()
+        return held["flower"] if held else f"http://localhost:{os.environ.get('FLOWER_PORT', 5555)}"
+
+    def workers_in_flower(self):
+        """Names of the workers that Flower shows as online: none when it does not answer."""
+        with suppress(Fault):
+            rows = get(self.flower, "/workers?json=1&refresh=1").json()["data"]
+            return sorted(row["hostname"] for row in rows if row["status"])
+        return []
+
     def messages_wait(self, queue=None):
         number = waiting(self.app, queue or self.queue)
         return "1 message waits" if number == 1 else f"{number or 'no'} messages wait"
 
     @contextmanager
-    def predictions(self, number=1, task=None, args=None, **options):
+    def predictions(self, number=1, task=None, args=None, events=True, **options):
         """Send predictions through the student's own app, and follow them by the workers' events.
 
+        Unless events, nobody is asked for them: only what the workers send anyhow is heard.
         No result of them is stored, unless the options, which apply_async gets, have ignore_result=False.
         What still waits at the end is taken back, and what a worker holds and has not begun is revoked.
         """
         task, sent = task or self.task, {}
+        mark = f"{os.getpid()}-{time.monotonic_ns()}"  # revoked by it, a task leaves no result; by its id, it does
+        options = {"ignore_result": True, "stamped_headers": ["check"], "check": mark, **options}
 
         def note(event):
             if event.get("uuid") in sent:
                 sent[event["uuid"]].events.append(event)
 
-        with self._task_events(), self._hearing(note):
+        with self._task_events() if events else nullcontext(), self._hearing(note):
             try:
                 for count in range(number):
                     message = {"message": f"sent by the check, {count + 1} of {number}"}
                     task_id = f"check-{os.getpid()}-{count}-{time.monotonic_ns()}"
                     sent[task_id] = Prediction(task_id, self.queue)
-                    task.apply_async(args or (message,), task_id=task_id, **{"ignore_result": True, **options})
+                    task.apply_async(args or (message,), task_id=task_id, **options)
                 yield list(sent.values())
             finally:
                 left = {one.id for one in sent.values() if not one.seen & {"task-started"} and not one.is_over}
                 with suppress(*AWAY):
                     if left:
-                        self.app.control.revoke(sorted(left))
+                        self.app.control.revoke_by_stamped_headers({"check": mark})
                         take_back(self.app, self.queue, left)
 
     @contextmanager

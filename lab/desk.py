@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from lab.observe import (
     NothingListens,
     Wrong,
     ask,
+    get,
     management,
     take_back,
     wait_until,
@@ -32,6 +33,7 @@ from lab.student import TASK
 
 HEARING = 1  # seconds in which every worker answers a question to all of them
 LOOK = 0.1  # seconds between two looks at a fact
+EVENTS_SWITCHED_ON = {"ok": "task events enabled"}  # what a worker answers that sent none of its tasks
 
 
 class NotRegistered(Wrong):
@@ -120,6 +122,7 @@ class Prediction:
 
     def __init__(self, task, queue):
         self.id, self.queue = task, queue
+        self.sent = time.time()
         self.events = []
 
     @property
@@ -129,6 +132,10 @@ class Prediction:
     def event(self, kind):
         """The first event of a kind such as "task-started", or None."""
         return next((event for event in list(self.events) if event["type"] == kind), None)
+
+    def after(self, kind):
+        """Seconds from sending to the arrival here of the first event of a kind, by this machine's clock."""
+        return max(0.0, self.event(kind)["local_received"] - self.sent)
 
     @property
     def is_over(self):
@@ -241,12 +248,17 @@ class Desk:
         return []
 
     @cached_property
+    def online(self):
+        """The workers that answered when they were first asked."""
+        return self.wait(self.workers, "a worker to answer", 2) or []
+
+    @cached_property
     def worker(self):
         """The worker that takes the student's messages, and runs the code that is in the files now.
 
         Raises NoWorker, SameName, OtherApp, OtherQueue and StaleCode.
         """
-        workers = self.wait(self.workers, "a worker to answer", 2)
+        workers = self.online
         if not workers:
             raise NoWorker(queue=self.queue, waiting=self.messages_wait())
         for worker in workers:
@@ -273,51 +285,102 @@ class Desk:
         worker = self.worker
         return f"worker: {worker.name}, {len(worker.processes)} pool processes, takes from {self.queue!r}"
 
+    def inspect(self, what):
+        """What `celery inspect WHAT` says of the worker now; None when it says nothing for a second."""
+        with suppress(*AWAY):
+            inspect = self.app.control.inspect(destination=[self.worker.name], timeout=HEARING)
+            return (getattr(inspect, what)() or {}).get(self.worker.name)
+        return None
+
+    @cached_property
+    def flower(self):
+        """URL of Flower: where the lab in this folder has it, or at FLOWER_PORT, by default 5555."""
+        held = Claim(Folder(), "stack").holder()
+        return held["flower"] if held else f"http://localhost:{os.environ.get('FLOWER_PORT', 5555)}"
+
+    def workers_in_flower(self):
+        """Names of the workers that Flower shows as online: none when it does not answer."""
+        with suppress(Fault):
+            rows = get(self.flower, "/workers?json=1&refresh=1").json()["data"]
+            return sorted(row["hostname"] for row in rows if row["status"])
+        return []
+
     def messages_wait(self, queue=None):
         number = waiting(self.app, queue or self.queue)
         return "1 message waits" if number == 1 else f"{number or 'no'} messages wait"
 
     @contextmanager
-    def predictions(self, number=1, task=None, args=None):
+    def predictions(self, number=1, task=None, args=None, events=True, **options):
         """Send predictions through the student's own app, and follow them by the workers' events.
 
+        Unless events, nobody is asked for them: only what the workers send anyhow is heard.
+        No result of them is stored, unless the options, which apply_async gets, have ignore_result=False.
         What still waits at the end is taken back, and what a worker holds and has not begun is revoked.
         """
-        task = task or self.task
-        answers = self.app.control.enable_events(reply=True, timeout=HEARING) or []
-        switched_on = [
-            name for answer in answers for name, say in answer.items() if say.get("ok") == "task events enabled"
-        ]
-        sent = {}
+        task, sent = task or self.task, {}
+        mark = f"{os.getpid()}-{time.monotonic_ns()}"  # revoked by it, a task leaves no result; by its id, it does
+        options = {"ignore_result": True, "stamped_headers": ["check"], "check": mark, **options}
 
         def note(event):
             if event.get("uuid") in sent:
                 sent[event["uuid"]].events.append(event)
 
-        with self.app.connection_for_read() as connection:
-            receiver = self.app.events.Receiver(connection, handlers={"*": note})
-            listening = threading.Event()
-            receiver.on_consume_ready = lambda *_, **__: listening.set()
-            threading.Thread(target=self._listen, args=[receiver], daemon=True).start()
-            listening.wait(HEARING)
+        with self._task_events() if events else nullcontext(), self._hearing(note):
             try:
                 for count in range(number):
                     message = {"message": f"sent by the check, {count + 1} of {number}"}
                     task_id = f"check-{os.getpid()}-{count}-{time.monotonic_ns()}"
                     sent[task_id] = Prediction(task_id, self.queue)
-                    task.apply_async(args or (message,), task_id=task_id)
+                    task.apply_async(args or (message,), task_id=task_id, **options)
                 yield list(sent.values())
             finally:
                 left = {one.id for one in sent.values() if not one.seen & {"task-started"} and not one.is_over}
-                receiver.should_stop = True
                 with suppress(*AWAY):
                     if left:
-                        self.app.control.revoke(sorted(left))
+                        self.app.control.revoke_by_stamped_headers({"check": mark})
                         take_back(self.app, self.queue, left)
-                    if switched_on:
-                        self.app.control.disable_events(destination=switched_on)
 
-    @staticmethod
-    def _listen(receiver):
-        with suppress(*AWAY):
-            receiver.capture(limit=None, timeout=None, wakeup=False)
+    @contextmanager
+    def _task_events(self):
+        """Let every worker send events of its tasks; those that did not do so before stop it at the end."""
+        names = sorted({worker.name for worker in self.online})
+        control = self.app.control
+        answers = control.enable_events(names, reply=True, timeout=HEARING, limit=len(names)) if names else []
+        switched_on = [name for answer in answers for name, say in answer.items() if say == EVENTS_SWITCHED_ON]
+        try:
+            yield
+        finally:
+            if switched_on:
+                with suppress(*AWAY):
+                    control.disable_events(switched_on)
+
+    @contextmanager
+    def _hearing(self, note):
+        """Call note(event) for each event from now on, in a thread."""
+        heard = threading.Event()
+
+        def hear(event):
+            if event["type"] == "check-listens":
+                heard.set()
+            note(event)
+
+        def listen():
+            with suppress(*AWAY):
+                for _ in receiver.consume(safety_interval=LOOK, wakeup=False):
+                    pass
+
+        def announced():
+            announcer.send("check-listens")
+            return heard.wait(LOOK)
+
+        with self.app.connection_for_read() as connection, self.app.events.default_dispatcher() as announcer:
+            receiver = self.app.events.Receiver(connection, handlers={"*": hear})
+            listener = threading.Thread(target=listen, daemon=True)
+            listener.start()
+            try:
+                # With Redis, events that come before the first look for them are lost: so hear one's own first.
+                wait_until(announced, HEARING)
+                yield
+            finally:
+                receiver.should_stop = True
+                listener.join(HEARING)

@@ -191,7 +191,7 @@ def take_back(app, queue, tasks):
         for _ in range(channel.queue_declare(queue, passive=True).message_count):
             message = channel.basic_get(queue)
             if message and (message.headers or {}).get("id") in tasks:
-                message.ack()  # the others go back when the connection closes
+                channel.basic_ack(message.delivery_tag)  # the others go back when the connection closes
 
 
 def workers(app, names=None):

@@ -34,7 +34,8 @@ class Learner(Student):
 
     @property
     def env(self):
-        return {name: value for name, value in super().env.items() if not name.startswith("CELERY_")}
+        env = {name: value for name, value in super().env.items() if not name.startswith("CELERY_")}
+        return env | {"FLOWER_BROKER_API": f"{Address(self.broker).management}/api/"}  # and not at port 15672
 
     @property
     def port(self):

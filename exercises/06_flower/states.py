@@ -1,0 +1,37 @@
+"""How a student can stand before exercise 06."""
+
+FLOWER, READY = ["flower", "--address=127.0.0.1"], "Visit me at"
+
+
+def stub(student):
+    student.hand_out()
+
+
+def reference(student):
+    student.solve()
+    student.worker()
+    student.celery(*FLOWER).see(READY)
+
+
+def flower_away(student):
+    student.solve()
+    student.worker()
+
+
+def other_broker(student):
+    """An `export CELERY_BROKER_URL=…` that was typed in terminal 4 only."""
+    student.solve()
+    student.worker()
+    student.celery(*FLOWER, CELERY_BROKER_URL=student.results).see(READY)
+
+
+def without_events(student):
+    student.solve()
+    student.worker()
+    student.celery(*FLOWER, "--enable-events=False").see(READY)
+
+
+def empty_broker_page(student):
+    student.solve()
+    student.worker("--task-events")
+    student.celery(*FLOWER, f"--broker-api=http://localhost:{student.free_port()}/api/").see(READY)

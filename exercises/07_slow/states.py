@@ -1,0 +1,43 @@
+"""How a student can stand before exercise 07."""
+
+import os
+
+SLEEP = "time.sleep(10)"
+
+
+def stub(student):
+    student.hand_out()
+    student.worker()
+
+
+def reference(student):
+    student.solve()
+    student.worker()
+
+
+def not_slow(student):
+    student.solve()
+    student.edit("my_ml_app.py", SLEEP, "time.sleep(0.5)")
+    student.worker()
+
+
+def fails(student):
+    student.solve()
+    student.edit("my_ml_app.py", "import time\n", "")
+    student.worker()
+
+
+def busy_waiting(student):
+    student.solve()
+    loop = "end = time.time() + 10\n    while time.time() < end:\n        pass"
+    student.edit("my_ml_app.py", SLEEP, loop)
+    student.worker()
+
+
+def stale_code(student):
+    """The file is right, and the worker, which began before, still makes fast predictions."""
+    student.hand_out()
+    student.worker()
+    student.solve()
+    later = os.stat(student.path / "my_ml_app.py").st_mtime + 100
+    os.utime(student.path / "my_ml_app.py", (later, later))

@@ -1,0 +1,109 @@
+"""More messages than processes: where do they wait, as broker, worker and dashboards see it?"""
+
+import time
+from dataclasses import dataclass
+
+from lab.desk import StaleCode, TooLong
+from lab.observe import Wrong, waiting
+
+MOST = 10  # pool processes that the exercise asks for
+MESSAGES = 25  # that the check sends: 10 run, 10 may wait in the worker, 5 wait in the queue
+SLOW = 3  # seconds, as in exercise 07
+PATIENCE = 4  # seconds for the pool to grow
+ALL = 7  # seconds for everything: the dashboard's numbers are up to 5 seconds old
+
+
+class DoesNotGrow(Wrong):
+    """{worker} does not grow to 10 pool processes: it {pool}."""
+
+    next = "In terminal 2: Ctrl-C, then `celery -A my_ml_app worker --autoscale=10,2`"
+
+
+class TooFast(Wrong):
+    """A prediction takes {seconds:.1f} seconds: {number} messages are gone before one has to wait."""
+
+    next = "Let it sleep, as in exercise 07: `time.sleep(10)`. Then start the worker again"
+
+
+class PrefetchHides(Wrong):
+    """{running} predictions run, and {reserved} more messages wait inside {worker}, which took them ahead: there
+    the queue does not show them, and no other worker can help."""
+
+    next = """Write `worker_prefetch_multiplier = 1` into celeryconfig.py. Then Ctrl-C in terminal 2, and
+        `celery -A my_ml_app worker --autoscale=10,2`"""
+
+
+RECOGNISES = (DoesNotGrow, TooFast, PrefetchHides, StaleCode)
+
+
+@dataclass
+class View:
+    """Where the messages are: Ready in the broker, reserved by the worker, running; and how many a worker may hold."""
+
+    ready: int
+    reserved: int
+    running: int
+    prefetch: int
+
+    @property
+    def all(self):
+        return self.ready + self.reserved + self.running
+
+    @property
+    def is_a_crowd(self):
+        """Whether every process runs, and as many messages have been taken ahead as ever will be."""
+        is_settled = not self.ready or self.running + self.reserved >= self.prefetch
+        return self.running >= MOST and self.ready + self.reserved and is_settled
+
+
+def check(desk):
+    begin = time.monotonic()
+    yield from desk.ready()
+    worker = desk.worker
+    most, least = worker.autoscale or (None, None)
+    if most != MOST:
+        has = f"scales from {least} to {most}" if most else f"has a fixed pool of {len(worker.processes)}"
+        raise DoesNotGrow(worker=worker.name, pool=has)
+    theirs = look(desk)
+    number = 0 if theirs.is_a_crowd and (theirs.ready or theirs.reserved > MOST) else MESSAGES
+    with desk.predictions(number) as sent:
+        what = f"{MOST} predictions to run at once"
+        view = desk.wait(lambda: too_fast(sent) or crowd(desk), what, PATIENCE)
+        if done := too_fast(sent):
+            raise TooFast(seconds=done["runtime"], number=number)
+        if not view:
+            raise TooLong(what=what, seconds=PATIENCE)
+        if view.reserved > MOST:
+            raise PrefetchHides(running=view.running, reserved=view.reserved, worker=worker.name)
+        yield f"messages: {number} sent by the check" if number else f"messages: {view.all} of your own"
+        yield f"worker: {view.running} predictions run, {view.reserved} messages wait inside {worker.name}"
+        yield f"broker: {view.ready} messages wait in the queue {desk.queue!r}"
+        if names := desk.workers_in_flower():
+            yield f"Flower: {'1 worker' if len(names) == 1 else f'{len(names)} workers'}, {', '.join(names)}"
+        if desk.broker.is_rabbitmq:
+            left = ALL - (time.monotonic() - begin)
+            seen = desk.wait(lambda: crowd_on_dashboard(desk), "new numbers on the dashboard", left)
+            numbers = seen and f"{seen['messages_ready']} Ready, {seen['messages_unacknowledged']} Unacked"
+            yield f"dashboard: {numbers or 'still the numbers of some seconds ago; look at it again'}"
+
+
+def look(desk):
+    running, reserved, stats = (desk.inspect(what) or {} for what in ("active", "reserved", "stats"))
+    return View(waiting(desk.app, desk.queue), len(reserved), len(running), stats.get("prefetch_count") or 0)
+
+
+def crowd(desk):
+    view = look(desk)
+    return view if view.is_a_crowd else None
+
+
+def crowd_on_dashboard(desk):
+    """The queue as the dashboard has it, once its numbers are as new as the crowd."""
+    queue = desk.consumers_on_dashboard()
+    return queue if queue and queue["messages_ready"] == waiting(desk.app, desk.queue) else None
+
+
+def too_fast(sent):
+    """The event of a prediction that is done already, and was not slow; None when there is none."""
+    done = (one.event("task-succeeded") for one in sent)
+    return next((event for event in done if event and event["runtime"] < SLOW), None)

@@ -18,6 +18,7 @@ VARIES = {  # from run to run, and from machine to machine
     r"\d+ pool processes": r"\d+ pool process(?:es)?",
     r"(?<=process.: )\d+": r"\d+",
     r"(?<=process )\d+": r"\d+",
+    r"(?<=by the check, )\w+": r"\w+",
     r"\d+\.\d(?= s\b)": r"\d+\.\d",
 }
 

@@ -282,8 +282,9 @@ class Desk:
         return here[0]
 
     def worker_fact(self):
-        worker = self.worker
-        return f"worker: {worker.name}, {len(worker.processes)} pool processes, takes from {self.queue!r}"
+        worker, size = self.worker, len(self.worker.processes)
+        processes = "1 pool process" if size == 1 else f"{size} pool processes"
+        return f"worker: {worker.name}, {processes}, takes from {self.queue!r}"
 
     def inspect(self, what):
         """What `celery inspect WHAT` says of the worker now; None when it says nothing for a second."""

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import traceback
 
 from celery import Celery
@@ -69,3 +70,14 @@ def in_own_line(error, *programs):
     own = [f for f in traceback.extract_tb(error.__traceback__) if os.path.basename(f.filename) in files]
     where = f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {error}{where}"
+
+
+def in_printed_line(text):
+    """The error at the end of a printed traceback, with the last line of the student's own files in it."""
+    last = text.rpartition("Traceback (most recent call last):")[2]
+    errors = re.findall(r"^\w[\w.]*(?::.*)?$", last, re.MULTILINE)
+    error = errors[-1] if errors else " ".join(last.split())[-200:]
+    frames = re.findall(r'^ *File "(.*)", line (\d+)', last, re.MULTILINE)
+    own = [(os.path.basename(path), number) for path, number in frames if "-packages" not in path]
+    own = [f"{name}, line {number}" for name, number in own if os.path.exists(name)]
+    return error + (f" ({own[-1]})" if own else "")

@@ -35,7 +35,9 @@ class Learner(Student):
     @property
     def env(self):
         env = {name: value for name, value in super().env.items() if not name.startswith("CELERY_")}
-        return env | {"FLOWER_BROKER_API": f"{Address(self.broker).management}/api/"}  # and not at port 15672
+        env["FLOWER_BROKER_API"] = f"{Address(self.broker).management}/api/"  # and not at port 15672
+        # Exercise 00 has no celeryconfig.py yet, and its check looks where RabbitMQ is by default: here it is.
+        return env | ({"CELERY_BROKER_URL": self.broker} if self.exercise.number == 0 else {})
 
     @property
     def port(self):

@@ -17,6 +17,8 @@ VARIES = {  # from run to run, and from machine to machine
     r"(?:lab|celery)@\w+": r"(?:lab|celery)@[^\s,]+",
     r"\d+ pool processes": r"\d+ pool process(?:es)?",
     r"(?<=process.: )\d+": r"\d+",
+    r"(?<=process )\d+": r"\d+",
+    r"(?<=by the check, )\w+": r"\w+",
     r"\d+\.\d(?= s\b)": r"\d+\.\d",
 }
 

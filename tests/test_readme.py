@@ -17,7 +17,7 @@ VARIES = {  # from run to run, and from machine to machine
     r"(?:lab|celery)@\w+": r"(?:lab|celery)@[^\s,]+",
     r"\d+ pool processes": r"\d+ pool process(?:es)?",
     r"(?<=process.: )\d+": r"\d+",
-    r"\d+\.\d(?= s\b)": r"\d+\.\d",
+    r"\d+\.\d+(?= s\b)": r"\d+\.\d+",
 }
 
 

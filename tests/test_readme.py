@@ -19,7 +19,7 @@ VARIES = {  # from run to run, and from machine to machine
     r"(?<=process.: )\d+": r"\d+",
     r"(?<=process )\d+": r"\d+",
     r"(?<=by the check, )\w+": r"\w+",
-    r"\d+\.\d(?= s\b)": r"\d+\.\d",
+    r"\d+\.\d+(?= s\b)": r"\d+\.\d+",
 }
 
 

@@ -1,0 +1,71 @@
+"""How a student can stand before exercise 11."""
+
+import os
+import signal
+
+LAST = "worker_prefetch_multiplier = 1"  # line of celeryconfig.py
+
+
+def stub(student):
+    student.hand_out()
+
+
+def reference(student):
+    student.solve()
+    student.worker()
+
+
+def no_backend(student):
+    student.hand_out()
+    student.worker()
+
+
+def not_a_backend(student):
+    """The broker's own address, which Celery 3 took."""
+    student.solve(results=student.broker)
+
+
+def nothing_listens(student):
+    student.solve(results=f"redis://localhost:{student.free_port()}/0")
+
+
+def not_answering(student):
+    student.solve()
+    os.kill(student.valkey.pid, signal.SIGSTOP)
+
+
+def results_ignored(student):
+    student.solve()
+    student.edit("celeryconfig.py", LAST, f"{LAST}\ntask_ignore_result = True")
+    student.worker()
+
+
+def stale_code(student):
+    """The worker was started without a result backend, and runs on."""
+    student.hand_out()
+    student.worker()
+    student.solve()
+    later = os.stat(student.path / "celeryconfig.py").st_mtime + 100
+    os.utime(student.path / "celeryconfig.py", (later, later))
+
+
+def other_backend(student):
+    student.solve()
+    student.worker(CELERY_RESULT_BACKEND="rpc://")
+
+
+def busy(student):
+    student.solve()
+    student.worker("--concurrency=1", PREDICT_SECONDS="60")
+    student.ask("Who is next?")
+
+
+def read_once(student):
+    student.solve(results="rpc://")
+    student.worker()
+
+
+def soon_gone(student):
+    student.solve()
+    student.edit("celeryconfig.py", LAST, f"{LAST}\nresult_expires = 5")
+    student.worker()

@@ -1,0 +1,12 @@
+# One image for worker, Flower and producer: Python, Celery, Flower and the student's three files.
+FROM python:3.12-slim
+RUN useradd --system --no-create-home celery
+WORKDIR /app
+
+# Before the code, so that a change of code does not install again. Only what runs here, as requirements.txt pins it.
+COPY requirements.txt .
+RUN grep -E '^(celery|flower)\b' requirements.txt > image.txt && pip install --no-cache-dir -r image.txt
+
+COPY celeryconfig.py my_ml_app.py use_ml_app.py ./
+USER celery
+CMD ["celery", "-A", "my_ml_app", "worker", "--autoscale=10,2"]

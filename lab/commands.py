@@ -19,7 +19,7 @@ from rich.table import Table
 from lab import check as checker
 from lab.course import FOLDER, course
 from lab.fault import Fault
-from lab.progress import Progress, as_json, as_junit
+from lab.progress import FILE, Progress, as_json, as_junit
 
 LOOK = 0.5  # seconds between two looks at what could have changed
 SERVERS = re.compile(r"celery|flower|rabbitmq|beam|valkey|redis|docker|python", re.IGNORECASE)
@@ -173,7 +173,7 @@ def fingerprint():
     files = {}
     for path in Path.cwd().iterdir():
         with suppress(OSError):
-            if path.suffix in {".py", ".yml", ".yaml", ".env"}:
+            if path.is_file() and FILE not in path.name:
                 files[path.name] = path.stat().st_mtime_ns, path.stat().st_size
     processes = set()
     for process in psutil.process_iter(["name", "create_time"]):

@@ -59,11 +59,15 @@ class Exercise:
 
     @property
     def states(self):
-        """The functions of states.py: how to bring about the stub, the reference, and each wrong state."""
+        """The functions of states.py: how to bring about the stub, the reference, and each wrong state.
+
+        A name that begins with _ is a helper's; two names of one function are one state.
+        """
         module = load(self.path / "states.py")
-        return {
-            name: state for name, state in vars(module).items() if getattr(state, "__module__", None) == module.__name__
+        functions = {
+            name: one for name, one in vars(module).items() if getattr(one, "__module__", "") == module.__name__
         }
+        return {name: one for name, one in functions.items() if not name.startswith("_")}
 
 
 def load(path):

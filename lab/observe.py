@@ -188,10 +188,11 @@ def take_back(app, queue, tasks):
                 if json.loads(message)["headers"].get("id") in tasks:
                     channel.client.lrem(queue, 1, message)
             return
-        for _ in range(channel.queue_declare(queue, passive=True).message_count):
-            message = channel.basic_get(queue)
-            if message and (message.headers or {}).get("id") in tasks:
+        missing = len(tasks)
+        while missing and (message := channel.basic_get(queue)):
+            if (message.headers or {}).get("id") in tasks:
                 channel.basic_ack(message.delivery_tag)  # the others go back when the connection closes
+                missing -= 1
 
 
 def workers(app, names=None):

@@ -4,10 +4,9 @@ import os
 import shutil
 import socket
 import socketserver
-import sys
 import threading
 
-from conftest import RABBITMQ, Student, free_port, require
+from conftest import RABBITMQ, Student, eventually, free_port, require
 
 from lab.course import course
 from lab.observe import Address
@@ -61,9 +60,10 @@ class Learner(Student):
         self._place({file.relative_to(folder): file for file in self.exercise.solutions}, **addresses)
 
     def _place(self, files, broker=None, results=None):
+        self.broker, self.results = broker or self.broker, results or self.results
         for name, file in files.items():
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-            text = file.read_text().replace(BROKER, broker or self.broker).replace(RESULTS, results or self.results)
+            text = file.read_text().replace(BROKER, self.broker).replace(RESULTS, self.results)
             (self.path / name).write_text(text)
 
     def edit(self, name, old, new):
@@ -80,12 +80,13 @@ class Learner(Student):
         """A worker that answers, in a terminal of its own."""
         terminal = self.celery("worker", *options, app=app, **env)
         self.number_of_workers += 1
-        program = f"""
-from celery import Celery
-app = Celery(); app.config_from_object("celeryconfig")
-while len(app.control.ping(timeout=0.5)) < {self.number_of_workers}: pass"""
-        assert self.run(sys.executable, "-c", program) == ("", 0) or "Duplicate" in program
+        eventually(lambda: len(self.app.control.ping(timeout=0.5)) == self.number_of_workers, "the worker answers")
         return terminal
+
+    def edit_later(self, name):
+        """A file's time of change as if it had been edited after all that runs was started."""
+        later = os.stat(self.path / name).st_mtime + 100
+        os.utime(self.path / name, (later, later))
 
     def rabbitmq_on_another_machine(self):
         """Where a fresh RabbitMQ is that sees this student come from outside: both get a network of their own."""

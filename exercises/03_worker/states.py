@@ -1,19 +1,16 @@
 """How a student can stand before exercise 03."""
 
-import os
-
 
 def stub(student):
     student.hand_out()
 
 
+no_worker = stub
+
+
 def reference(student):
     student.solve()
     student.worker()
-
-
-def no_worker(student):
-    student.hand_out()
 
 
 def other_app(student):
@@ -37,5 +34,4 @@ def same_name(student):
 def stale_code(student):
     student.solve()
     student.worker()
-    later = os.stat(student.path / "my_ml_app.py").st_mtime + 100
-    os.utime(student.path / "my_ml_app.py", (later, later))
+    student.edit_later("my_ml_app.py")

@@ -7,15 +7,13 @@ def stub(student):
     student.hand_out()
 
 
+flower_away = stub
+
+
 def reference(student):
     student.solve()
     student.worker()
     student.celery(*FLOWER).see(READY)
-
-
-def flower_away(student):
-    student.solve()
-    student.worker()
 
 
 def other_broker(student):

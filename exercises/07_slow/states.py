@@ -1,7 +1,5 @@
 """How a student can stand before exercise 07."""
 
-import os
-
 SLEEP = "time.sleep(10)"
 
 
@@ -10,14 +8,11 @@ def stub(student):
     student.worker()
 
 
+not_slow = stub
+
+
 def reference(student):
     student.solve()
-    student.worker()
-
-
-def not_slow(student):
-    student.solve()
-    student.edit("my_ml_app.py", SLEEP, "time.sleep(0.5)")
     student.worker()
 
 
@@ -39,5 +34,4 @@ def stale_code(student):
     student.hand_out()
     student.worker()
     student.solve()
-    later = os.stat(student.path / "my_ml_app.py").st_mtime + 100
-    os.utime(student.path / "my_ml_app.py", (later, later))
+    student.edit_later("my_ml_app.py")

@@ -1,21 +1,17 @@
 """How a student can stand before exercise 08."""
 
-import os
-
 
 def stub(student):
     student.hand_out()
     student.worker()
 
 
+no_autoscale = stub
+
+
 def reference(student):
     student.solve()
     student.worker("--autoscale=10,2")
-
-
-def no_autoscale(student):
-    student.solve()
-    student.worker("--concurrency=10")
 
 
 def other_limits(student):
@@ -36,5 +32,4 @@ def concurrency_beside(student):
 def stale_code(student):
     student.solve()
     student.worker("--autoscale=10,2")
-    later = os.stat(student.path / "my_ml_app.py").st_mtime + 100
-    os.utime(student.path / "my_ml_app.py", (later, later))
+    student.edit_later("my_ml_app.py")

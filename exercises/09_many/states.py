@@ -1,7 +1,5 @@
 """How a student can stand before exercise 09."""
 
-import os
-
 AUTOSCALE = "--autoscale=10,2"
 
 
@@ -10,14 +8,12 @@ def stub(student):
     student.worker()
 
 
+does_not_grow = stub
+
+
 def reference(student):
     student.solve()
     student.worker(AUTOSCALE)
-
-
-def does_not_grow(student):
-    student.solve()
-    student.worker()
 
 
 def too_fast(student):
@@ -36,5 +32,4 @@ def stale_code(student):
     student.hand_out()
     student.worker(AUTOSCALE)
     student.solve()
-    later = os.stat(student.path / "celeryconfig.py").st_mtime + 100
-    os.utime(student.path / "celeryconfig.py", (later, later))
+    student.edit_later("celeryconfig.py")

@@ -10,13 +10,11 @@ def stub(student):
     student.hand_out()
 
 
+no_backend = stub
+
+
 def reference(student):
     student.solve()
-    student.worker()
-
-
-def no_backend(student):
-    student.hand_out()
     student.worker()
 
 
@@ -45,8 +43,7 @@ def stale_code(student):
     student.hand_out()
     student.worker()
     student.solve()
-    later = os.stat(student.path / "celeryconfig.py").st_mtime + 100
-    os.utime(student.path / "celeryconfig.py", (later, later))
+    student.edit_later("celeryconfig.py")
 
 
 def other_backend(student):

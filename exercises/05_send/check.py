@@ -8,7 +8,7 @@ from lab.desk import NoWorker, OtherApp, OtherQueue
 from lab.observe import Fault, Wrong, management, waiting
 from lab.student import TASK, in_printed_line
 
-SLOW = 4  # seconds after which a prediction that runs is left to run
+SLOW = 2  # seconds after which a prediction that runs is left to run
 ARRIVAL = 3  # seconds in which a message reaches a worker that is not busy
 
 

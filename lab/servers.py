@@ -109,12 +109,15 @@ class Servers:
             ],
         }
         configuration = {
-            "collect_statistics_interval": 1000,  # milliseconds; the dashboard's numbers are 5 seconds old otherwise
             "listeners.tcp.1": f"127.0.0.1:{address.port}",
             "management.tcp.ip": "127.0.0.1",
             "management.tcp.port": management_port,
             "load_definitions": home / "definitions.json",
         }
+        # The dashboard's numbers are 5 seconds old otherwise: collected in milliseconds, looked at in seconds.
+        configuration["collect_statistics_interval"] = 1000
+        for kind in ("global", "basic", "detailed"):
+            configuration[f"management.sample_retention_policies.{kind}.minute"] = 1
         (home / "definitions.json").write_text(json.dumps(definitions))
         (home / "rabbitmq.conf").write_text("".join(f"{key} = {value}\n" for key, value in configuration.items()))
         (home / "enabled_plugins").write_text("[rabbitmq_management].\n")

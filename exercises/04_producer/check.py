@@ -17,7 +17,7 @@ from lab.student import TASK, NotImportable, in_printed_line
 
 FILE = "use_ml_app.py"
 START = 4  # seconds until it asks for the first message: importing Celery takes most of them
-SOON = 1.5  # seconds that everything else may take
+SOON = 2.5  # seconds that everything else may take
 LINES = "hello", "Is it true?"
 
 

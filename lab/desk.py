@@ -20,6 +20,7 @@ from lab.observe import (
     PORTS,
     Address,
     Fault,
+    ManagementAway,
     NothingListens,
     Wrong,
     ask,
@@ -220,11 +221,21 @@ class Desk:
             ports += [address.port - 10000, PORTS["amqp"]]
         return [port for port in ports if port > 0]
 
+    def on_dashboard(self, address, *path):
+        """What RabbitMQ's dashboard says of, for example, "queues", virtual host, name. Raises ManagementAway.
+
+        Its numbers are up to 5 seconds old.
+        """
+        path = "".join(f"/{quote(part, safe='')}" for part in path)
+        try:
+            return management(self.dashboard(address), address, path)
+        except Fault as fault:
+            raise ManagementAway(found=fault) from None
+
     def consumers_on_dashboard(self):
-        """The queue as RabbitMQ's dashboard has it, once that shows a consumer. Its numbers are up to 5 seconds old."""
-        virtual_host, name = (quote(part, safe="") for part in (self.broker.virtual_host, self.queue))
-        with suppress(Fault):
-            queue = management(self.dashboard(self.broker), self.broker, f"/queues/{virtual_host}/{name}")
+        """The queue as RabbitMQ's dashboard has it, once that shows a consumer."""
+        with suppress(ManagementAway):
+            queue = self.on_dashboard(self.broker, "queues", self.broker.virtual_host, self.queue)
             return queue if queue.get("consumers") and "messages_ready" in queue else None
 
     def ready(self):

@@ -33,26 +33,6 @@ def sent_elsewhere(student):
     student.edit("send.py", 'queue_declare("by_hand"', 'queue_declare("hello"')
 
 
-def bare_text(student):
-    reference(student)
-    student.edit("send.py", "json.dumps(message)", "sys.argv[1]")
-
-
-def not_kept(student):
-    reference(student)
-    student.edit("send.py", "delivery_mode=2", "delivery_mode=1")
-
-
-def no_receiver(student):
-    student.solve()
-
-
-def receiver_dies(student):
-    student.solve()
-    student.edit("receive.py", "message['message']", "message['text']")
-    student.open(*RECEIVE).see("Waiting for messages")
-
-
 def auto_acknowledges(student):
     student.solve()
     student.edit("receive.py", "    channel.basic_ack(method.delivery_tag)\n", "")
@@ -64,3 +44,7 @@ def never_acknowledges(student):
     student.solve()
     student.edit("receive.py", "    channel.basic_ack(method.delivery_tag)\n", "")
     student.open(*RECEIVE).see("Waiting for messages")
+
+
+def no_receiver(student):
+    student.solve()

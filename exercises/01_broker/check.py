@@ -11,7 +11,6 @@ from lab.observe import (
     WrongPassword,
     WrongVirtualHost,
     ask,
-    management,
 )
 
 
@@ -53,12 +52,8 @@ def check(desk):
         yield f"broker: {product}. It has no dashboard"
         return
     yield f"broker: {product}, logged in as {address.user!r}, virtual host {address.virtual_host!r}"
-    dashboard = desk.dashboard(address)
-    try:
-        management(dashboard, address)
-    except Fault as fault:
-        raise ManagementAway(found=fault) from None
-    yield f"dashboard: {dashboard} lets {address.user!r} in"
+    desk.on_dashboard(address, "overview")
+    yield f"dashboard: {desk.dashboard(address)} lets {address.user!r} in"
 
 
 def lets_in(url):

@@ -2,10 +2,9 @@
 
 import json
 from contextlib import suppress
-from urllib.parse import quote
 
 from lab.desk import NoWorker, OtherApp, OtherQueue
-from lab.observe import Fault, Wrong, management, waiting
+from lab.observe import ManagementAway, Wrong, waiting
 from lab.student import TASK, in_printed_line
 
 SLOW = 2  # seconds after which a prediction that runs is left to run
@@ -80,9 +79,8 @@ def queues_with_predictions(desk, taken):
                     found.append(key.decode())
         elif desk.broker.is_rabbitmq:
             queues = []
-            with suppress(Fault):
-                virtual_host = quote(desk.broker.virtual_host, safe="")
-                queues = management(desk.dashboard(desk.broker), desk.broker, f"/queues/{virtual_host}")
+            with suppress(ManagementAway):
+                queues = desk.on_dashboard(desk.broker, "queues", desk.broker.virtual_host)
             for name in [queue["name"] for queue in queues if not queue["exclusive"]]:
                 if name not in taken and (message := channel.basic_get(name)):
                     channel.basic_reject(message.delivery_tag, requeue=True)

@@ -5,7 +5,7 @@ import time
 from html import unescape
 
 from lab.desk import TooLong
-from lab.observe import Address, Fault, ManagementAway, Wrong, flower_answers, get, management, waiting
+from lab.observe import Address, Fault, Wrong, flower_answers, get, waiting
 
 START = "`celery -A my_ml_app flower --address=127.0.0.1`"
 PATIENCE = 1.5  # seconds for a worker, a prediction and a queue to reach Flower's pages
@@ -106,12 +106,8 @@ def tasks_in_flower(flower, sent):
 def queue_fact(desk):
     """What Flower's page Broker says of the queue, once it has numbers. Raises EmptyBrokerPage and ManagementAway."""
     if not desk.wait(lambda: cells(desk), "Flower's page Broker to show the queue", PATIENCE):
-        dashboard = desk.dashboard(desk.broker)
-        try:
-            management(dashboard, desk.broker)
-        except Fault as fault:
-            raise ManagementAway(found=fault) from None
-        raise EmptyBrokerPage(queue=desk.queue, dashboard=dashboard)
+        desk.on_dashboard(desk.broker, "overview")
+        raise EmptyBrokerPage(queue=desk.queue, dashboard=desk.dashboard(desk.broker))
     desk.wait(lambda: cells(desk)[1].isdecimal(), "the queue's numbers", NUMBERS)
     _, messages, unacked, ready, consumers = cells(desk)[:5]
     if not desk.broker.is_rabbitmq:

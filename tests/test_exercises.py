@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from conftest import ID, ROOT
+from conftest import ID, ROOT, eventually
 from learner import Learner
 from test_readme import follow
 
@@ -97,6 +97,25 @@ def test_what_the_readme_shows_happens(learner, exercise):
         task = follow(terminals[number], promised) or task
         if "lab check" in (command or "") or "Enter a message: exit" in promised:
             assert terminals[number].left() == 0, terminals[number].before
+
+
+def test_the_checks_pass_in_the_repository_itself(with_rabbitmq):
+    """On other files than the solutions, another queue, and the lab's own worker. Exercise 00 has no files there."""
+    for name in ("docker-compose.yml", "Dockerfile"):
+        (with_rabbitmq.path / name).symlink_to(ROOT / name)
+    with open(with_rabbitmq.path / "celeryconfig.py", "a") as configuration:
+        configuration.write('task_default_queue = "predictions"\n')
+    with_rabbitmq.open("python", "-m", "lab", "start", PREDICT_SECONDS="10").see("Enter a message:")
+    numbers = [str(exercise.number) for exercise in COURSE[1:]]
+    printed, status = with_rabbitmq.run("python", "-m", "lab", "check", *numbers, seconds=100)
+    assert status == 0, printed
+    assert "takes from 'predictions'" in printed
+    eventually(lambda: left_in("predictions", with_rabbitmq) == 0, "nothing of the checks is left")
+
+
+def left_in(queue, student):
+    with student.app.connection() as connection:
+        return connection.default_channel.queue_declare(queue, passive=True).message_count
 
 
 def commands(readme):

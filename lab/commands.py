@@ -131,10 +131,15 @@ def list_():
 @click.argument("exercises", metavar="[N …]", nargs=-1, type=NUMBER)
 @click.option("--all", "every", is_flag=True, help="Check every exercise.")
 def check(exercises, every):
-    """Look whether exercise N works: by default, the first that has not passed yet."""
+    """Look whether exercise N works: by default, the first that has not passed yet.
+
+    Of several, those that keep the worker busy for a while come last.
+    """
     progress = Progress()
     upcoming = unsolved(progress)
     wanted = course() if every else list(exercises) or [upcoming] * bool(upcoming)
+    if len(wanted) > 1:
+        wanted.sort(key=lambda exercise: exercise.keeps_worker_busy)
     passed = [exercise for exercise in wanted if checked(exercise, progress).passed]
     if len(passed) == len(wanted) == 1:
         show(passed[0].why)

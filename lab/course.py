@@ -53,6 +53,11 @@ class Exercise:
         return self._module.check(desk)
 
     @property
+    def keeps_worker_busy(self):
+        """Whether predictions that its check has sent run on in every process when it has ended."""
+        return getattr(self._module, "KEEPS_WORKER_BUSY", False)
+
+    @property
     def wrong_states(self):
         """The wrong states that this check recognises, as {name: class}."""
         return {kind.__name__: kind for kind in self._module.RECOGNISES}

@@ -251,7 +251,7 @@ class Desk:
             answers = [item for answer in stats for item in answer.items()]
             names = [name for name, _ in answers]
             inspect = self.app.control.inspect(destination=sorted(set(names)), timeout=HEARING, limit=len(names))
-            tasks, queues = (names and ask() or {} for ask in (inspect.registered, inspect.active_queues))
+            tasks, queues = (inspect.registered() or {}, inspect.active_queues() or {}) if names else ({}, {})
             return [
                 Worker(name, facts, tasks.get(name, []), [queue["name"] for queue in queues.get(name, [])])
                 for name, facts in answers

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import psutil
 
-from lab.desk import StaleCode, TooLong
+from lab.desk import TooLong
 from lab.observe import Wrong
 from lab.student import TASK
 
@@ -33,7 +33,7 @@ class BusyWaiting(Wrong):
     next = "Write `time.sleep(10)` instead of the loop, and start the worker again: a sleep costs nothing"
 
 
-RECOGNISES = (NotSlow, Fails, BusyWaiting, StaleCode)
+RECOGNISES = (NotSlow, Fails, BusyWaiting)
 
 
 def check(desk):

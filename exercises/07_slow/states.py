@@ -27,11 +27,3 @@ def busy_waiting(student):
     loop = "end = time.time() + 10\n    while time.time() < end:\n        pass"
     student.edit("my_ml_app.py", SLEEP, loop)
     student.worker()
-
-
-def stale_code(student):
-    """The file is right, and the worker, which began before, still makes fast predictions."""
-    student.hand_out()
-    student.worker()
-    student.solve()
-    student.edit_later("my_ml_app.py")

@@ -5,7 +5,6 @@ from contextlib import suppress
 
 import psutil
 
-from lab.desk import StaleCode
 from lab.observe import Wrong
 
 MOST, LEAST = 10, 2
@@ -36,7 +35,7 @@ class ConcurrencyBeside(Wrong):
     next = f"Leave it out: the limits of the scaling are the pool's size. {START_AGAIN}"
 
 
-RECOGNISES = (NoAutoscale, OtherLimits, Swapped, ConcurrencyBeside, StaleCode)
+RECOGNISES = (NoAutoscale, OtherLimits, Swapped, ConcurrencyBeside)
 
 
 def check(desk):

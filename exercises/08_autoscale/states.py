@@ -27,9 +27,3 @@ def swapped(student):
 def concurrency_beside(student):
     student.solve()
     student.worker("-c", "4", "--autoscale", "10,2")
-
-
-def stale_code(student):
-    student.solve()
-    student.worker("--autoscale=10,2")
-    student.edit_later("my_ml_app.py")

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from lab.desk import StaleCode, TooLong
+from lab.desk import TooLong
 from lab.observe import Wrong, waiting
 
 KEEPS_WORKER_BUSY = True  # for as long as a prediction takes
@@ -35,7 +35,7 @@ class PrefetchHides(Wrong):
         `celery -A my_ml_app worker --autoscale=10,2`"""
 
 
-RECOGNISES = (DoesNotGrow, TooFast, PrefetchHides, StaleCode)
+RECOGNISES = (DoesNotGrow, TooFast, PrefetchHides)
 
 
 @dataclass

@@ -25,11 +25,3 @@ def too_fast(student):
 def prefetch_hides(student):
     student.hand_out()
     student.worker(AUTOSCALE)
-
-
-def stale_code(student):
-    """celeryconfig.py is right, and the worker, which began before, still takes four messages per process ahead."""
-    student.hand_out()
-    student.worker(AUTOSCALE)
-    student.solve()
-    student.edit_later("celeryconfig.py")

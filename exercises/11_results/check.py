@@ -10,7 +10,7 @@ from celery.backends.rpc import RPCBackend
 from celery.exceptions import ImproperlyConfigured
 from celery.exceptions import TimeoutError as NotYet
 
-from lab.desk import StaleCode, TooLong
+from lab.desk import TooLong
 from lab.observe import AWAY, Address, NotAnswering, NothingListens, Wrong, ask, take_back
 
 ECHO = "celery.accumulate"  # a task that every Celery app has: it returns its arguments, however slow predict is
@@ -72,7 +72,6 @@ RECOGNISES = (
     NothingListens,
     NotAnswering,
     ResultsIgnored,
-    StaleCode,
     OtherBackend,
     Busy,
     ReadOnce,

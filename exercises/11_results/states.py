@@ -38,14 +38,6 @@ def results_ignored(student):
     student.worker()
 
 
-def stale_code(student):
-    """The worker was started without a result backend, and runs on."""
-    student.hand_out()
-    student.worker()
-    student.solve()
-    student.edit_later("celeryconfig.py")
-
-
 def other_backend(student):
     student.solve()
     student.worker(CELERY_RESULT_BACKEND="rpc://")

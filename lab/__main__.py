@@ -109,7 +109,7 @@ def servers():
 
 @cli.command()
 def doctor():
-    """Look at everything the lab needs, and say what to do about what is wrong."""
+    """Look at everything the lab needs, and say what is wrong."""
     from lab import student
     from lab.doctor import examine, table
 

@@ -131,9 +131,9 @@ def list_():
 @click.argument("exercises", metavar="[N …]", nargs=-1, type=NUMBER)
 @click.option("--all", "every", is_flag=True, help="Check every exercise.")
 def check(exercises, every):
-    """Look whether exercise N works: by default, the first that has not passed yet.
+    """Look whether exercise N works.
 
-    Of several, those that keep the worker busy for a while come last.
+    By default, the first that has not passed yet. Of several, those that keep the worker busy come last.
     """
     progress = Progress()
     upcoming = unsolved(progress)
@@ -151,7 +151,10 @@ def check(exercises, every):
 @click.command()
 @click.argument("exercise", metavar="[N]", required=False, type=NUMBER)
 def watch(exercise):
-    """Check again whenever a file or a server changes, until it passes; then go on with the next one."""
+    """Check again when a file or a server changes.
+
+    When the exercise passes, go on with the next one.
+    """
     click.echo("Watching your files and servers. Ctrl-C ends this.")
     progress = Progress()
     exercise = exercise or unsolved(progress)
@@ -243,11 +246,11 @@ def report(folders, form):
 
 
 def as_table(exercises, students):
-    table = Table("who", "exercise", "passed", "checks", "hints", "what was found last", box=None, pad_edge=False)
+    table = Table("who", "exercise", "passed (UTC)", "checks", "hints", "what was found last", box=None, pad_edge=False)
     for who, progress in students.items():
         for exercise in exercises:
             one = progress.of(exercise)
-            name, passed = f"{exercise.label} {exercise.title}", one["passed"] or "–"
+            name, passed = f"{exercise.label} {exercise.title}", (one["passed"] or "–")[:16].replace("T", " ")
             table.add_row(
                 who, name, passed, str(one["checks"]), str(one["hints"]), (one["facts"] or ["never checked"])[-1]
             )

@@ -5,7 +5,7 @@ WORKDIR /app
 
 # Before the code, so that a change of code does not install again. Only what runs here, as requirements.txt pins it.
 COPY requirements.txt .
-RUN grep -E '^(celery|flower)\b' requirements.txt > image.txt && pip install --no-cache-dir -r image.txt
+RUN grep -E '^(celery|flower)\b' requirements.txt | pip install --no-cache-dir --root-user-action=ignore -r /dev/stdin
 
 COPY celeryconfig.py my_ml_app.py use_ml_app.py ./
 USER celery

@@ -27,9 +27,9 @@ ID = r"[0-9a-f]{8}-[0-9a-f-]{27}"
 
 
 def require(what, there):
-    """Skip a test that needs what is not there; in CI, where all of it is installed, fail it."""
+    """Skip a test that needs what is not there; in CI, where all of it is, fail it."""
     if not there:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{what} is not installed", pytrace=False)
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{what} is not there", pytrace=False)
 
 
 def eventually(fact, what, seconds=SECONDS):

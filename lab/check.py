@@ -37,7 +37,7 @@ def run(exercise, tell=lambda line: None):
     over = False
     command = [sys.executable, "-m", "lab.check", str(exercise.path)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
-        killer = threading.Timer(DEADLINE + 5, process.kill)  # for code that swallows the deadline's exception
+        killer = threading.Timer(2 * DEADLINE, process.kill)  # for code that swallows the deadline's exception
         killer.start()
         try:
             for line in map(json.loads, process.stdout):

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -44,7 +45,11 @@ NUMBER = Number()
 
 
 def line(mark, text, **style):
-    click.echo(f"  {click.style(mark, **style)} {text}")
+    """One line after a mark; in a terminal it is broken between words."""
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns - 1
+        text = textwrap.fill(text, width - 4, break_long_words=False, break_on_hyphens=False)
+    click.echo(f"  {click.style(mark, **style)} " + text.replace("\n", "\n    "))
 
 
 def say(what):
@@ -75,6 +80,28 @@ def checked(exercise, progress, before=None):
     return outcome
 
 
+def handed_out():
+    """What a new folder gets: {path in it: stub}, each file as the first exercise with it hands it out."""
+    return {
+        stub.relative_to(exercise.path / "stub"): stub for exercise in reversed(course()) for stub in exercise.stubs
+    }
+
+
+def progress_in(folder):
+    """The Progress of a student's folder. Raises Fault when it is none."""
+    if not any((folder / name).exists() for name in (FILE, *handed_out())):
+        raise Fault(
+            f"The folder {folder.resolve()} has none of the course's files",
+            "Go to yours, or make one: `python -m lab new DIR`",
+        )
+    return Progress(folder)
+
+
+def own_progress():
+    """The Progress of the student's folder, which is the current one."""
+    return progress_in(Path())
+
+
 def unsolved(progress):
     """The first exercise that has not passed yet, or None."""
     return next((exercise for exercise in course() if not progress.passed(exercise)), None)
@@ -99,10 +126,7 @@ def show_next(progress):
 def new(folder):
     """Make a folder of your own, with the lecture's files to fill in. Nothing in it is overwritten."""
     folder.mkdir(parents=True, exist_ok=True)
-    given = {
-        stub.relative_to(exercise.path / "stub"): stub for exercise in reversed(course()) for stub in exercise.stubs
-    }
-    for name, stub in sorted(given.items()):
+    for name, stub in sorted(handed_out().items()):
         if (folder / name).exists():
             click.echo(f"kept  {name}, which was there")
         else:
@@ -119,7 +143,7 @@ def new(folder):
 @click.command("list")
 def list_():
     """Show the exercises, and which you have passed."""
-    progress = Progress()
+    progress = own_progress()
     upcoming = unsolved(progress)
     for exercise in course():
         mark = "✓" if progress.passed(exercise) else "→" if upcoming and exercise.number == upcoming.number else " "
@@ -135,7 +159,7 @@ def check(exercises, every):
 
     By default, the first that has not passed yet. Of several, those that keep the worker busy come last.
     """
-    progress = Progress()
+    progress = own_progress()
     upcoming = unsolved(progress)
     wanted = course() if every else list(exercises) or [upcoming] * bool(upcoming)
     if len(wanted) > 1:
@@ -156,15 +180,15 @@ def watch(exercise):
     When the exercise passes, go on with the next one.
     """
     click.echo("Watching your files and servers. Ctrl-C ends this.")
-    progress = Progress()
+    progress = own_progress()
     exercise = exercise or unsolved(progress)
     while exercise:
         outcome = None
         while not (outcome := checked(exercise, progress, outcome)).passed:
             wait_for_change()
         show(exercise.why)
-        show_next(progress)
         exercise = unsolved(progress)
+    show_next(progress)
 
 
 def wait_for_change():
@@ -191,10 +215,15 @@ def fingerprint():
 
 
 @click.command()
-@click.argument("exercise", metavar="N", type=NUMBER)
+@click.argument("exercise", metavar="[N]", required=False, type=NUMBER)
 def hint(exercise):
-    """Show the next of three hints for exercise N. The first is a question, the last is the answer."""
-    number = Progress().next_hint(exercise)
+    """Show the next of three hints for exercise N.
+
+    The first is a question, the last is the answer.
+    """
+    progress = own_progress()
+    exercise = exercise or unsolved(progress) or course()[-1]
+    number = progress.next_hint(exercise)
     show(f"Hint {number + 1} of {len(exercise.hints)}: {exercise.hints[number]}")
 
 
@@ -202,6 +231,7 @@ def hint(exercise):
 @click.argument("exercise", metavar="N", type=NUMBER)
 def reset(exercise):
     """Put the files of exercise N back as they were handed out. Yours are kept beside them."""
+    progress = own_progress()
     for stub in exercise.stubs:
         name = stub.relative_to(exercise.path / "stub")
         if name.exists():
@@ -210,7 +240,7 @@ def reset(exercise):
             click.echo(f"Your {name} is now {kept}.")
         shutil.copy(stub, name)
         click.echo(f"{name} is as it was handed out.")
-    Progress().forget(exercise)
+    progress.forget(exercise)
     if not exercise.stubs:
         click.echo(f"Exercise {exercise.label} hands out no file. It counts as not done again.")
 
@@ -219,7 +249,7 @@ def reset(exercise):
 @click.argument("exercise", metavar="N", type=NUMBER)
 def solution(exercise):
     """Show our solution of exercise N, once you have passed it."""
-    if not Progress().passed(exercise):
+    if not own_progress().passed(exercise):
         raise Fault(
             f"Exercise {exercise.label} has not passed yet, and its solution would spoil it",
             f"`python -m lab hint {exercise.number}` helps",
@@ -236,7 +266,7 @@ def solution(exercise):
 @click.option("--format", "form", type=click.Choice(["table", "json", "junit"]), default="table", show_default=True)
 def report(folders, form):
     """Show who got where, one student per folder. The exit status is 0 when every exercise of all has passed."""
-    students = {folder.resolve().name: Progress(folder) for folder in folders or [Path()]}
+    students = {folder.resolve().name: progress_in(folder) for folder in folders or [Path()]}
     exercises = course()
     if form == "table":
         Console(highlight=False).print(as_table(exercises, students))

@@ -68,6 +68,12 @@ class OtherQueue(Wrong):
     next = "Start it without `-Q`, or with `-Q {queue}`: `celery -A my_ml_app worker -Q {queue}`"
 
 
+class OtherFolder(Wrong):
+    """{worker} runs in the folder {theirs}, and not in yours: it takes your messages, and runs the code from there."""
+
+    next = "End it there (Ctrl-C, or `exit` in a `make lab`). Then, in your folder: `celery -A my_ml_app worker`"
+
+
 class SameName(Wrong):
     """{number} workers are called {worker}: Celery takes them for one, and asks only one of them."""
 
@@ -75,7 +81,7 @@ class SameName(Wrong):
 
 
 class StaleCode(Wrong):
-    """{worker} started {seconds} seconds before you last changed {file}: it runs the code from before."""
+    """{worker} started {seconds} seconds before you last changed {file}: it runs what was in it before."""
 
     next = "End the worker in terminal 2 with Ctrl-C, and start it again"
 
@@ -117,6 +123,13 @@ class Worker:
                 return process
         return None
 
+    @property
+    def folder(self):
+        """Where its main process runs, when that can be seen; otherwise None."""
+        with suppress(psutil.Error):
+            return Path(self.process.cwd()) if self.process else None
+        return None
+
 
 class Prediction:
     """A task that the check sent, and what the workers' events say of it: seen holds the kinds of its events so far."""
@@ -147,14 +160,16 @@ class Desk:
     """The student's world. waiting(what) is called when something is waited for that is not there at once."""
 
     def __init__(self, waiting=lambda what: None):
-        self._waiting = waiting
+        self._waiting, self._awaited = waiting, None
         self.folder = Path.cwd()
 
     def wait(self, fact, what, seconds):
         """The first true answer of fact(), or None after so many seconds; a wait that a person notices is told."""
         if answer := wait_until(fact, min(0.3, seconds), LOOK):
             return answer
-        self._waiting(what)
+        if what != self._awaited:
+            self._awaited = what
+            self._waiting(what)
         return wait_until(fact, seconds - 0.3, LOOK)
 
     @cached_property
@@ -267,7 +282,7 @@ class Desk:
     def worker(self):
         """The worker that takes the student's messages, and runs the code that is in the files now.
 
-        Raises NoWorker, SameName, OtherApp, OtherQueue and StaleCode.
+        Raises NoWorker, SameName, OtherApp, OtherQueue, OtherFolder and StaleCode.
         """
         workers = self.online
         if not workers:
@@ -285,6 +300,8 @@ class Desk:
             worker = workers[0]
             raise OtherQueue(worker=worker.name, queues=", ".join(map(repr, worker.queues)) or "none", queue=self.queue)
         for worker in here:
+            if worker.folder and worker.folder != self.folder:
+                raise OtherFolder(worker=worker.name, theirs=worker.folder)
             started = time.time() - worker.stats["uptime"]
             for file in ("my_ml_app.py", "celeryconfig.py"):
                 late = (self.folder / file).stat().st_mtime - started

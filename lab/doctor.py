@@ -16,7 +16,7 @@ from lab.folder import Claim, Folder
 from lab.observe import Address, Fault, ask, flower_answers, management, pools, port_holder
 from lab.servers import RABBITMQ
 
-REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
 MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]–[/]"}
 
 

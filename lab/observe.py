@@ -26,13 +26,13 @@ PORTS = {"amqp": 5672, "pyamqp": 5672, "redis": 6379}
 class NothingListens(Wrong):
     """Nothing listens at {where}."""
 
-    next = "`make lab` or `make servers` starts it. Or correct the address in celeryconfig.py"
+    next = "`make lab` or `make servers` starts it, in the lab's own folder. Or correct the address in celeryconfig.py"
 
 
 class WrongPassword(Wrong):
     """RabbitMQ at {where} refuses the user {user!r} with this password."""
 
-    next = """Put a user and password that it knows into celeryconfig.py. Or stop it
+    next = """Put a user and password that it knows into celeryconfig.py (`**` hides a password). Or stop it
         (`sudo systemctl stop rabbitmq-server`): `make servers` then starts one that knows yours"""
 
 

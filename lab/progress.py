@@ -50,7 +50,8 @@ class Progress:
         return number
 
     def forget(self, exercise):
-        self._write(exercise, None)
+        """It has not passed any more; how often it was checked stays."""
+        self._write(exercise, self.of(exercise) | {"passed": None})
 
     def _read(self):
         try:
@@ -65,10 +66,9 @@ class Progress:
 
     def _write(self, exercise, one):
         """Whole or not at all, so that no crash loses what was done."""
-        everything = self._read() | {exercise.path.name: one}
-        kept = {name: record for name, record in sorted(everything.items()) if record}
+        everything = dict(sorted((self._read() | {exercise.path.name: one}).items()))
         with tempfile.NamedTemporaryFile("w", dir=self.path.parent, prefix=f".{FILE}.", delete=False) as file:
-            json.dump(kept, file, indent=1)
+            json.dump(everything, file, indent=1)
         os.chmod(file.name, 0o644)
         os.replace(file.name, self.path)
 

@@ -15,7 +15,14 @@ TASK = "my_ml_app.predict"
 class NotImportable(Wrong):
     """{file} cannot be used: {error}."""
 
-    next = "Correct that line, and check again"
+    next = "Correct it, and check again"
+
+
+class NoFile(Wrong):
+    """There is no {file} in {folder}."""
+
+    next = """Go to the folder that `python -m lab new` made for you. Or, if this is it, get the file back:
+        `python -m lab reset N`, with the number of its exercise"""
 
 
 class NoApp(Wrong):
@@ -24,12 +31,17 @@ class NoApp(Wrong):
     next = 'Write `app = Celery("my_ml_app")` into my_ml_app.py'
 
 
+def require(file):
+    """Raise NoFile unless it is in the current folder."""
+    if not os.path.exists(file):
+        raise NoFile(file=file, folder=os.getcwd())
+
+
 def load(name):
-    """The module in name.py of the current folder. Raises NotImportable, with the student's own line."""
+    """The module in name.py of the current folder. Raises NoFile, and NotImportable with the student's own line."""
     file = f"{name}.py"
+    require(file)
     try:
-        if not os.path.exists(file):
-            raise FileNotFoundError(f"there is no {file} in {os.getcwd()}")
         return importlib.import_module(name)
     except Fault:  # the deadline of a check, which passed meanwhile
         raise

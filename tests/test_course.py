@@ -176,6 +176,22 @@ def test_progress_that_cannot_be_written_is_named(folder):
     assert status == 1 and "progress.json: Is a directory. See that this is yours to write" in printed
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["check"], ["check", "2"], ["list"], ["hint", "2"], ["reset", "2"], ["solution", "2"], ["report"], ["watch"]],
+)
+def test_another_folder_is_named_and_left_as_it_is(folder, command):
+    (folder.path / "empty").mkdir()
+    printed, status = folder.run("sh", "-c", f"cd empty && exec {' '.join([*LAB, *command])}")
+    assert status == 1 and "empty has none of the course's files. Go to yours, or make one" in printed
+    assert not list((folder.path / "empty").iterdir())
+
+
+def test_the_doctor_works_in_a_students_folder(folder):
+    printed, _ = folder.run(*LAB, "doctor")
+    assert "celery 5" in printed and "Traceback" not in printed
+
+
 def report(student, form, *folders):
     return student.run(*LAB, "report", "--format", form, *folders, COLUMNS="200")
 
@@ -183,7 +199,7 @@ def report(student, form, *folders):
 def test_a_report_says_who_got_where(folder):
     """Without any server: it reads what the checks found."""
     for who in ("ada", "bob"):
-        (folder.path / who).mkdir()
+        folder.run(*LAB, "new", who)
     folder.run(*LAB, "check", "2")
     pass_all(folder)
     shutil.move(folder.path / "progress.json", folder.path / "ada")
@@ -206,3 +222,18 @@ def test_a_complete_report_says_so_by_its_exit_status(folder):
     pass_all(folder)
     for form in ("table", "json", "junit"):
         assert report(folder, form)[1] == 0
+
+
+def test_reset_keeps_what_a_teacher_wants_to_know(folder):
+    pass_all(folder)
+    folder.run(*LAB, "reset", "2")
+    printed, _ = report(folder, "json")
+    record = json.loads(printed)[0]["exercises"][APP.path.name]
+    assert (record["passed"], record["checks"], record["hints"]) == (None, 2, 1)
+
+
+def test_hint_without_a_number_is_for_the_next_exercise(folder):
+    pass_all(folder)
+    folder.run(*LAB, "reset", "2")
+    printed, status = folder.run(*LAB, "hint")
+    assert status == 0 and words(APP.hints[1]) in words(printed)

@@ -9,7 +9,7 @@ import amqp
 from kombu import Connection
 
 from lab.observe import Address, ManagementAway, NothingListens, Wrong, ask
-from lab.student import NotImportable, in_printed_line
+from lab.student import NotImportable, in_printed_line, require
 
 BROKER = "amqp://myuser:mypassword@localhost:5672//"  # the lecture's, until celeryconfig.py has one
 QUEUE = "by_hand"
@@ -108,7 +108,8 @@ def rabbitmq(desk, address):
 
 
 def run(file, *arguments):
-    """Run a program of the student's. Raises NotImportable, with the student's own line."""
+    """Run a program of the student's. Raises NoFile, and NotImportable with the student's own line."""
+    require(file)
     command = [sys.executable, file, *arguments]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SEND)

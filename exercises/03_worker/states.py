@@ -24,6 +24,16 @@ def other_queue(student):
     student.worker("-Q", "predictions")
 
 
+def other_folder(student):
+    """The lab's own folder, say, where the same files are."""
+    student.solve()
+    elsewhere = student.path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("celeryconfig.py", "my_ml_app.py"):
+        (elsewhere / name).write_text((student.path / name).read_text())
+    student.worker(f"--workdir={elsewhere}")
+
+
 def same_name(student):
     """With RabbitMQ the second of them ends at once, with RESOURCE_LOCKED; with Redis both go on."""
     student.solve(broker=student.results)

@@ -63,7 +63,8 @@ RECOGNISES = (NotImportable, SendsNothing, OtherTask, BareString, BlocksForResul
 
 
 def check(desk):
-    with valkey() as broker, Producer(broker) as one, Producer(broker) as other:
+    has_backend = desk.configuration.result_backend
+    with valkey() as broker, Producer(broker, has_backend) as one, Producer(broker, has_backend) as other:
         desk.wait(one.asks, f"{FILE} to ask for a message", START)
         for line in LINES:
             one.type(line)
@@ -89,12 +90,11 @@ def check(desk):
 class Producer:
     """The student's producer in a terminal, which sends to the broker of this check."""
 
-    def __init__(self, broker):
+    def __init__(self, broker, has_backend):
         port = broker.connection_pool.connection_kwargs["port"]
-        urls = {
-            "CELERY_BROKER_URL": f"redis://127.0.0.1:{port}/0",
-            "CELERY_RESULT_BACKEND": f"redis://127.0.0.1:{port}/1",
-        }
+        urls = {"CELERY_BROKER_URL": f"redis://127.0.0.1:{port}/0"}
+        if has_backend:
+            urls["CELERY_RESULT_BACKEND"] = f"redis://127.0.0.1:{port}/1"
         env = {**os.environ, **urls, "TERM": "dumb"}
         self.terminal = pexpect.spawn(sys.executable, [FILE], env=env, encoding="utf-8", codec_errors="replace")
         self.terminal.delaybeforesend = None

@@ -37,6 +37,7 @@ def bare_string(student):
 def blocks_for_result(student):
     student.solve()
     student.edit("use_ml_app.py", DELAY, f"{DELAY}\n        result.get()")
+    student.edit("celeryconfig.py", "timezone =", f'result_backend = "{student.results}"\ntimezone =')
 
 
 def never_exits(student):

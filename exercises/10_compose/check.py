@@ -74,6 +74,12 @@ class OpenToTheWorld(Wrong):
     next = "Publish it on this machine only: `127.0.0.1:{port}:{target}`"
 
 
+class OnlyInside(Wrong):
+    """{service} listens at {address} of its own container, which its published port does not reach."""
+
+    next = "Leave `--address` out of its command: in a container, `ports:` decides who reaches it"
+
+
 class CredentialsWritten(Wrong):
     """The password in {place} of {service} is written into {file}, and goes wherever that file goes."""
 
@@ -89,6 +95,7 @@ RECOGNISES = (
     NoStartOrder,
     StopTooShort,
     OpenToTheWorld,
+    OnlyInside,
     CredentialsWritten,
 )
 
@@ -170,6 +177,10 @@ def check(desk):
         for address, published, target in service.ports:
             if address.strip("[]") not in LOCAL:
                 raise OpenToTheWorld(service=service.name, port=published or target, target=target)
+    for flower in cast[FLOWER]:
+        address = re.search(r"--address[= ](\S+)", flower.command)
+        if address and address[1] in LOCAL and flower.has_own_network:
+            raise OnlyInside(service=flower.name, address=address[1])
     own = [published or target for players in cast.values() for one in players for _, published, target in one.ports]
     yield f"ports: {', '.join(own) or 'none'}, for this machine only"
 

@@ -54,3 +54,9 @@ def open_to_the_world(student):
 def credentials_written(student):
     student.solve()
     student.edit(FILE, f"RABBITMQ_DEFAULT_PASS: {PASSWORD}", "RABBITMQ_DEFAULT_PASS: mypassword")
+
+
+def only_inside(student):
+    """As exercise 06 starts it, where that is right."""
+    student.solve()
+    student.edit(FILE, "my_ml_app flower", "my_ml_app flower --address=127.0.0.1")

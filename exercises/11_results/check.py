@@ -95,7 +95,8 @@ def check(desk):
         if state != "SUCCESS":
             raise ReadOnce(backend=where, state=state)
         for_how_long = f"kept for {kept} s, and " if kept else ""
-        yield f"result: back after {seconds:.2f} s, {for_how_long}still there for another client"
+        yield f"result: of {ECHO}, which every app has, back after {seconds:.2f} s"
+        yield f"later: {for_how_long}still there for another client"
 
 
 def backend_of(app):

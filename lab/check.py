@@ -4,6 +4,7 @@ A check imports what the student wrote: a fresh process sees every edit, and not
 not even an endless loop, can reach the lab. `python -m lab.check FOLDER` writes one JSON object per line.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -12,8 +13,10 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+HIDEABLE = ("amqp", "celery", "click", "flower", "httpx", "kombu", "pexpect", "pika", "psutil", "redis", "rich", "yaml")
 DEADLINE = 9  # seconds that a check has, once it has begun; Python begins within the tenth
 
 
@@ -24,6 +27,7 @@ class Outcome:
     facts: list = field(default_factory=list)
     wrong: str | None = None
     next: str = ""
+    passes: bool = False  # what is wrong goes away by itself
     seconds: float = 0.0
 
     @property
@@ -36,7 +40,12 @@ def run(exercise, tell=lambda line: None):
     outcome, begin = Outcome(), time.monotonic()
     over = False
     command = [sys.executable, "-m", "lab.check", str(exercise.path)]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        one_at_a_time(),
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
+        ) as process,
+    ):
         killer = threading.Timer(2 * DEADLINE, process.kill)  # for code that swallows the deadline's exception
         killer.start()
         try:
@@ -45,11 +54,13 @@ def run(exercise, tell=lambda line: None):
                     outcome.facts.append(line["fact"])
                 elif "wrong" in line:
                     outcome.wrong, outcome.next = line["wrong"], line["next"]
+                    outcome.passes = line.get("passes", False)
                 over = "over" in line
                 tell(line)
         finally:
+            process.terminate()  # which lets an interrupted check take back what it has sent
+            process.wait()
             killer.cancel()
-            process.kill()
     if not over:
         outcome.wrong = "The check ended before it had looked at everything"
         outcome.next = "See whether one of your files ends Python, or runs for ever, when it is imported"
@@ -58,11 +69,19 @@ def run(exercise, tell=lambda line: None):
     return outcome
 
 
+@contextmanager
+def one_at_a_time():
+    """Wait for another check in this folder to end: `watch` may run in another terminal."""
+    folder = os.open(".", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 def main(folder):
     """Check the exercise in folder, and write what is found to standard output."""
-    from lab.course import Exercise
-    from lab.desk import AWAY, Desk, Fault, TooLong
-
     lines = os.fdopen(os.dup(1), "w")
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)  # what the student's files print is not ours
@@ -71,6 +90,19 @@ def main(folder):
     def say(**what):
         lines.write(json.dumps(what) + "\n")
         lines.flush()
+
+    for name in HIDEABLE:
+        if os.path.exists(f"{name}.py"):
+            say(
+                wrong=f"Your file {name}.py hides the package {name} from Python",
+                next="Give it another name",
+                over=True,
+            )
+            os._exit(0)
+    from lab.course import Exercise
+    from lab.desk import Desk, TooLong
+    from lab.fault import Fault
+    from lab.observe import AWAY
 
     waited = ["your files to be imported"]
 
@@ -81,17 +113,24 @@ def main(folder):
     def too_late(*_):
         raise TooLong(what=waited[0], seconds=round(DEADLINE))
 
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupted)
     signal.signal(signal.SIGALRM, too_late)
     signal.setitimer(signal.ITIMER_REAL, DEADLINE)
     try:
         for fact in Exercise(folder).check(Desk(waiting)):
             say(fact=fact)
     except Fault as fault:
-        say(wrong=str(fault), next=fault.remedy)
+        say(wrong=str(fault), next=fault.remedy, passes=getattr(fault, "passes", False))
+    except FileNotFoundError as error:
+        say(wrong=f"{error.filename} is not there any more", next="Put it back, and check again")
     except AWAY as error:
         say(wrong=f"A server that answered has gone: {error}", next="See `python -m lab doctor`")
     except Exception:
         say(wrong=f"The check itself is broken, which is not your fault. {traceback.format_exc()}", next="")
+    signal.setitimer(signal.ITIMER_REAL, 0)
     say(over=True)
     os._exit(0)  # threads that still listen do not keep it
 

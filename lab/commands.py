@@ -15,6 +15,7 @@ import click
 import psutil
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.markup import escape
 from rich.table import Table
 
 from lab import check as checker
@@ -22,6 +23,7 @@ from lab.course import FOLDER, course
 from lab.fault import Fault
 from lab.progress import FILE, Progress, as_json, as_junit
 
+AGAIN = 10  # seconds until a check is tried again that failed for what goes away by itself
 LOOK = 0.5  # seconds between two looks at what could have changed
 SERVERS = re.compile(r"celery|flower|rabbitmq|beam|valkey|redis|docker|python", re.IGNORECASE)
 TEACHING = FOLDER / "TEACHING.md"
@@ -185,33 +187,37 @@ def watch(exercise):
     while exercise:
         outcome = None
         while not (outcome := checked(exercise, progress, outcome)).passed:
-            wait_for_change()
+            wait_for_change(AGAIN if outcome.passes else float("inf"))
         show(exercise.why)
         exercise = unsolved(progress)
     show_next(progress)
 
 
-def wait_for_change():
-    before = fingerprint()
-    while fingerprint() == before:
+def wait_for_change(seconds):
+    """Return when something has changed, or after so many seconds."""
+    before, begin = fingerprint(), time.monotonic()
+    while fingerprint() == before and time.monotonic() - begin < seconds:
         time.sleep(LOOK)
 
 
 def fingerprint():
-    """What a check may depend on and a look can see: this folder's files, and this user's processes.
+    """What a check may depend on and a look can see: files of this folder, this user's servers, and listening ports.
 
-    Polled, since not every file system tells of changes.
+    Polled, since not every file system tells of changes. A worker's pool comes and goes without a change.
     """
     files = {}
     for path in Path.cwd().iterdir():
         with suppress(OSError):
             if path.is_file() and FILE not in path.name:
                 files[path.name] = path.stat().st_mtime_ns, path.stat().st_size
-    processes = set()
-    for process in psutil.process_iter(["name", "create_time"]):
-        if SERVERS.search(process.info["name"] or ""):
-            processes.add((process.pid, process.info["create_time"]))
-    return files, processes
+    names, mine = {}, psutil.Process().username()
+    for process in psutil.process_iter(["name", "username", "ppid"]):
+        if process.info["username"] == mine and SERVERS.search(process.info["name"] or ""):
+            names[process.pid] = process.info["ppid"]
+    ports = set()
+    with suppress(psutil.AccessDenied):  # macOS shows them to root only
+        ports = {one.laddr.port for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+    return files, {pid for pid, parent in names.items() if parent not in names}, ports
 
 
 @click.command()
@@ -262,11 +268,12 @@ def solution(exercise):
 
 
 @click.command()
-@click.argument("folders", metavar="[DIR …]", nargs=-1, type=click.Path(exists=True, path_type=Path, file_okay=False))
+@click.argument("folders", metavar="[DIR …]", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--format", "form", type=click.Choice(["table", "json", "junit"]), default="table", show_default=True)
 def report(folders, form):
     """Show who got where, one student per folder. The exit status is 0 when every exercise of all has passed."""
-    students = {folder.resolve().name: progress_in(folder) for folder in folders or [Path()]}
+    students = {str(folder): progress_in(folder) for folder in folders if folder.is_dir()}
+    students = students or {Path.cwd().name: own_progress()}
     exercises = course()
     if form == "table":
         Console(highlight=False).print(as_table(exercises, students))
@@ -276,14 +283,16 @@ def report(folders, form):
 
 
 def as_table(exercises, students):
-    table = Table("who", "exercise", "passed (UTC)", "checks", "hints", "what was found last", box=None, pad_edge=False)
+    columns = "who", "exercise", "passed (UTC)", "took", "checks", "hints", "what was found last"
+    table = Table(*columns, box=None, pad_edge=False)
     for who, progress in students.items():
         for exercise in exercises:
             one = progress.of(exercise)
             name, passed = f"{exercise.label} {exercise.title}", (one["passed"] or "–")[:16].replace("T", " ")
-            table.add_row(
-                who, name, passed, str(one["checks"]), str(one["hints"]), (one["facts"] or ["never checked"])[-1]
-            )
+            seconds = "–" if one["seconds"] is None else f"{one['seconds']:.1f} s"
+            found = (one["facts"] or ["never checked"])[-1]
+            row = who, name, passed, seconds, str(one["checks"]), str(one["hints"]), found
+            table.add_row(*map(escape, row))
     return table
 
 

@@ -14,7 +14,7 @@ import psutil
 from celery.utils.nodenames import nodesplit
 
 from lab import student
-from lab.folder import Claim, Folder
+from lab.folder import Claim
 from lab.observe import (
     AWAY,
     PORTS,
@@ -47,6 +47,12 @@ class OtherName(Wrong):
     """The task is registered as {name!r}, and others will ask for 'my_ml_app.predict'."""
 
     next = "Let Celery name it after its module and function: `@app.task` without a `name`, in my_ml_app.py"
+
+
+class OtherArguments(Wrong):
+    """predict cannot be called with one payload: {error}."""
+
+    next = "Define it as `def predict(payload):`, as the lecture does"
 
 
 class NoWorker(Wrong):
@@ -89,17 +95,20 @@ class StaleCode(Wrong):
 class TooLong(Wrong):
     """The check waited for {what}, and it did not happen in {seconds} seconds."""
 
+    passes = True
     next = "See what the worker in terminal 2 says, and check again"
 
 
 @dataclass
 class Worker:
-    """A worker that answered: its name, tasks (those that it knows), queues, and `celery inspect stats`."""
+    """A worker that answered: its name, `celery inspect stats`, the tasks that it knows, its queues, and when it
+    started (seconds since 1970, up to one too late)."""
 
     name: str
     stats: dict
     tasks: list
     queues: list
+    started: float
 
     @property
     def processes(self):
@@ -190,8 +199,8 @@ class Desk:
         try:
             ask(url)
         except NothingListens:
-            held = Claim(Folder(), "servers").holder() or {}
-            if held.get("broker") and held["broker"]["url"] != url:
+            held = Claim.held("servers")
+            if held and held["broker"]["instead"]:
                 os.environ["CELERY_BROKER_URL"] = held["broker"]["url"]
                 if held.get("results"):
                     os.environ["CELERY_RESULT_BACKEND"] = held["results"]["url"]
@@ -206,7 +215,7 @@ class Desk:
 
     def dashboard(self, address):
         """Base URL of RabbitMQ's dashboard: where the lab in this folder has it, or 10000 above the broker's port."""
-        held = (Claim(Folder(), "servers").holder() or {}).get("broker")
+        held = Claim.held("servers").get("broker")
         return held["dashboard"] if held and held["url"] == address.url else address.management
 
     @cached_property
@@ -230,7 +239,7 @@ class Desk:
 
     def other_ports(self, address):
         """Where else the broker may be: where the lab in this folder has it, below the dashboard's port, by default."""
-        held = (Claim(Folder(), "servers").holder() or {}).get("broker")
+        held = Claim.held("servers").get("broker")
         ports = [Address(held["url"]).port] if held else []
         if address.is_rabbitmq:
             ports += [address.port - 10000, PORTS["amqp"]]
@@ -245,7 +254,7 @@ class Desk:
         try:
             return management(self.dashboard(address), address, path)
         except Fault as fault:
-            raise ManagementAway(found=fault) from None
+            raise ManagementAway(found=fault, user=address.user) from None
 
     def consumers_on_dashboard(self):
         """The queue as RabbitMQ's dashboard has it, once that shows a consumer."""
@@ -262,14 +271,21 @@ class Desk:
     def workers(self):
         """All workers that answer within a second, two of one name too."""
         with suppress(*AWAY):
+            asked = time.time()
             stats = self.app.control.broadcast("stats", reply=True, timeout=HEARING) or []
             answers = [item for answer in stats for item in answer.items()]
             names = [name for name, _ in answers]
             inspect = self.app.control.inspect(destination=sorted(set(names)), timeout=HEARING, limit=len(names))
             tasks, queues = (inspect.registered() or {}, inspect.active_queues() or {}) if names else ({}, {})
             return [
-                Worker(name, facts, tasks.get(name, []), [queue["name"] for queue in queues.get(name, [])])
-                for name, facts in answers
+                Worker(
+                    name,
+                    facts,
+                    tasks.get(name, []),
+                    [queue["name"] for queue in queues.get(name, [])],
+                    asked - facts["uptime"],
+                )
+                for name, facts in sorted(answers, key=lambda answer: answer[0])
             ]
         return []
 
@@ -302,10 +318,9 @@ class Desk:
         for worker in here:
             if worker.folder and worker.folder != self.folder:
                 raise OtherFolder(worker=worker.name, theirs=worker.folder)
-            started = time.time() - worker.stats["uptime"]
             for file in ("my_ml_app.py", "celeryconfig.py"):
-                late = (self.folder / file).stat().st_mtime - started
-                if late > 1:  # uptime is in whole seconds
+                late = (self.folder / file).stat().st_mtime - worker.started
+                if late > 1:
                     raise StaleCode(worker=worker.name, file=file, seconds=round(late))
         return here[0]
 
@@ -323,9 +338,9 @@ class Desk:
 
     @cached_property
     def flower(self):
-        """URL of Flower: where the lab in this folder has it, or at FLOWER_PORT, by default 5555."""
-        held = Claim(Folder(), "stack").holder()
-        return held["flower"] if held else f"http://localhost:{os.environ.get('FLOWER_PORT', 5555)}"
+        """URL of Flower: at FLOWER_PORT, or where the lab has it, or at 5555."""
+        port = os.environ.get("FLOWER_PORT")
+        return f"http://localhost:{port}" if port else Claim.held("stack").get("flower", "http://localhost:5555")
 
     def workers_in_flower(self):
         """Names of the workers that Flower shows as online: none when it does not answer."""
@@ -339,16 +354,16 @@ class Desk:
         return "1 message waits" if number == 1 else f"{number or 'no'} messages wait"
 
     @contextmanager
-    def predictions(self, number=1, task=None, args=None, events=True, **options):
+    def predictions(self, number=1, events=True):
         """Send predictions through the student's own app, and follow them by the workers' events.
 
         Unless events, nobody is asked for them: only what the workers send anyhow is heard.
-        No result of them is stored, unless the options, which apply_async gets, have ignore_result=False.
-        What still waits at the end is taken back, and what a worker holds and has not begun is revoked.
+        No result of them is stored. What still waits at the end is taken back, and what a worker has not yet handed
+        to its pool is revoked; the others run.
         """
-        task, sent = task or self.task, {}
+        sent = {}
         mark = f"{os.getpid()}-{time.monotonic_ns()}"  # revoked by it, a task leaves no result; by its id, it does
-        options = {"ignore_result": True, "stamped_headers": ["check"], "check": mark, **options}
+        options = {"ignore_result": True, "stamped_headers": ["check"], "check": mark}
 
         def note(event):
             if event.get("uuid") in sent:
@@ -360,7 +375,7 @@ class Desk:
                     message = {"message": f"sent by the check, {count + 1} of {number}"}
                     task_id = f"check-{os.getpid()}-{count}-{time.monotonic_ns()}"
                     sent[task_id] = Prediction(task_id, self.queue)
-                    task.apply_async(args or (message,), task_id=task_id, **options)
+                    self._send(message, task_id, options)
                 yield list(sent.values())
             finally:
                 left = {one.id for one in sent.values() if not one.seen & {"task-started"} and not one.is_over}
@@ -368,6 +383,12 @@ class Desk:
                     if left:
                         self.app.control.revoke_by_stamped_headers({"check": mark})
                         take_back(self.app, self.queue, left)
+
+    def _send(self, message, task_id, options):
+        try:
+            self.task.apply_async((message,), task_id=task_id, **options)
+        except TypeError as error:
+            raise OtherArguments(error=error) from None
 
     @contextmanager
     def _task_events(self):

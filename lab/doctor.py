@@ -7,16 +7,16 @@ import shutil
 import sys
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from lab.course import FOLDER
 from lab.folder import Claim, Folder
 from lab.observe import Address, Fault, ask, flower_answers, management, pools, port_holder
 from lab.servers import RABBITMQ
 
-REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
+REQUIREMENTS = FOLDER.parent / "requirements.txt"
 MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]–[/]"}
 
 

@@ -21,6 +21,7 @@ class Wrong(Fault):
     """
 
     next = ""
+    passes = False  # whether it goes away by itself
 
     def __init__(self, **facts):
         sentence = " ".join(cleandoc(self.__doc__).removesuffix(".").split())

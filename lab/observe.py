@@ -39,13 +39,15 @@ class WrongPassword(Wrong):
 class GuestFromElsewhere(Wrong):
     """RabbitMQ at {where} refuses the user 'guest': it may log in from RabbitMQ's own machine only."""
 
-    next = "Make a user of your own there, and put it into celeryconfig.py: `rabbitmqctl add_user myuser mypassword`"
+    next = """Make a user of your own there, and put it into celeryconfig.py: `rabbitmqctl add_user myuser mypassword`,
+        `rabbitmqctl set_permissions myuser ".*" ".*" ".*"`, `rabbitmqctl set_user_tags myuser management`"""
 
 
 class WrongVirtualHost(Wrong):
     """RabbitMQ at {where} has no virtual host {virtual_host!r} for the user {user!r}."""
 
-    next = "Correct the end of broker_url in celeryconfig.py: `//` means the virtual host `/`"
+    next = """Correct the end of broker_url in celeryconfig.py: `//` means the virtual host `/`. If it is there,
+        give the user permission: `rabbitmqctl set_permissions -p {virtual_host} {user} ".*" ".*" ".*"`"""
 
 
 class NotAnswering(Wrong):
@@ -58,7 +60,8 @@ class ManagementAway(Wrong):
     """RabbitMQ answers, but its dashboard does not: {found}."""
 
     next = """Switch its plugin on (`rabbitmq-plugins enable rabbitmq_management`). In Docker: take an image whose name
-        ends in `-management`, and publish port 15672"""
+        ends in `-management`, and publish port 15672. If it answers 401, the user needs a tag:
+        `rabbitmqctl set_user_tags {user} management`"""
 
 
 class Address:

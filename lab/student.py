@@ -78,7 +78,8 @@ def in_own_line(error, *programs):
     """An error as a sentence, with the last of the student's own lines that it came through."""
     files = (*programs, "my_ml_app.py", "celeryconfig.py")
     if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} ({os.path.basename(error.filename)}, line {error.lineno})"
+        where = f" ({os.path.basename(error.filename)}, line {error.lineno})" if error.filename else ""
+        return f"{type(error).__name__}: {error.msg}{where}"
     own = [f for f in traceback.extract_tb(error.__traceback__) if os.path.basename(f.filename) in files]
     where = f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {error}{where}"

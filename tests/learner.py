@@ -72,13 +72,13 @@ class Learner(Student):
         assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {name}"
         (self.path / name).write_text(text.replace(old, new))
 
-    def celery(self, *command, app="my_ml_app", **env):
+    def celery(self, *command, app="my_ml_app", folder=".", **env):
         """A Celery command in a terminal of its own."""
-        return self.open("celery", "-A", app, *command, **env)
+        return self.open("celery", f"--workdir={folder}", "-A", app, *command, **env)
 
-    def worker(self, *options, app="my_ml_app", **env):
+    def worker(self, *options, app="my_ml_app", folder=".", **env):
         """A worker that answers, in a terminal of its own."""
-        terminal = self.celery("worker", *options, app=app, **env)
+        terminal = self.celery("worker", *options, app=app, folder=folder, **env)
         self.number_of_workers += 1
         eventually(lambda: len(self.app.control.ping(timeout=0.5)) == self.number_of_workers, "the worker answers")
         return terminal

@@ -1,9 +1,11 @@
 """`python -m lab doctor`: one table, with what is wrong and what to do about it."""
 
 import re
+import shutil
 import socket
 
 import pytest
+from conftest import ROOT
 
 DOCTOR = ["python", "-m", "lab", "doctor"]
 
@@ -86,6 +88,10 @@ def test_a_wrong_broker_url(with_rabbitmq, part, wrong, sentence):
 
 
 def test_a_package_of_another_version(student):
+    """Of a lab in a folder of its own, whose requirements.txt asks for another one."""
+    (student.path / "lab").unlink()
+    shutil.copytree(ROOT / "lab", student.path / "lab")
+    (student.path / "exercises").symlink_to(ROOT / "exercises")
     pins = (student.path / "requirements.txt").read_text().replace("click==", "click==0.")
     (student.path / "requirements.txt").unlink()
     (student.path / "requirements.txt").write_text(pins)

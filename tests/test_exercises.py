@@ -113,6 +113,18 @@ def test_the_checks_pass_in_the_repository_itself(with_rabbitmq):
     eventually(lambda: left_in("predictions", with_rabbitmq) == 0, "nothing of the checks is left")
 
 
+def test_an_interrupted_check_takes_back_what_it_has_sent(learner):
+    student = learner(next(exercise for exercise in COURSE if exercise.keeps_worker_busy))
+    student.solve()
+    student.worker("--concurrency=2", "--autoscale=10,2")
+    terminal = student.open("python", "-m", "lab", "check", str(student.exercise.number))
+    terminal.see("waiting for 10 predictions")
+    terminal.sendintr()
+    assert terminal.left() == 130
+    assert "Traceback" not in terminal.before
+    assert left_in("celery", student) == 0
+
+
 def left_in(queue, student):
     with student.app.connection() as connection:
         return connection.default_channel.queue_declare(queue, passive=True).message_count
@@ -139,7 +151,7 @@ def test_the_exercises_are_numbered_without_gaps():
 def test_an_exercise_has_all_its_parts(exercise):
     parts = re.findall(r"^## (.*)$", exercise.text("README.md"), re.MULTILINE)
     assert parts == ["What you will see", "Predict before you run", "Do this", "Check"]
-    assert len(exercise.text("README.md").splitlines()) <= 60
+    assert len(exercise.text("README.md").splitlines()) <= 70
     choices = re.findall(r"^- ([a-d])\) ", exercise.text("README.md"), re.MULTILINE)
     assert choices in (["a", "b"], ["a", "b", "c"], ["a", "b", "c", "d"])
     assert re.match(rf"\*\*[{''.join(choices)}]\)\*\* ", exercise.why), "why.md begins with the answer"

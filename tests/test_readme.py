@@ -13,11 +13,12 @@ VARIES = {  # from run to run, and from machine to machine
     ID: f"({ID})",
     r"@localhost:\d+/\S+": r"@localhost:\d+/\S+",
     r"(?:localhost|127\.0\.0\.1):\d+": r"(?:localhost|127\.0\.0\.1):\d+",
-    r"virtual host '/'": "virtual host '[^']+'",
-    r"(?:RabbitMQ|Valkey|Redis) [\d.]+": r"(?:RabbitMQ|Valkey|Redis) [\d.]+",
+    r"\.\./exercises": r"\S+/exercises",
+    r"virtual host '/'": r"virtual\s+host\s+'[^']+'",
+    r"(?:RabbitMQ|Valkey|Redis) [\d.]+": r"(?:RabbitMQ|Valkey|Redis)\s+[\d.]+",
     r"ForkPoolWorker-\d": r"ForkPoolWorker-\d+",
     r"(?:lab|celery)@\w+": r"(?:lab|celery)@[^\s,]+",
-    r"\d+ pool processes": r"\d+ pool process(?:es)?",
+    r"\d+ pool processes": r"\d+\s+pool\s+process(?:es)?",
     r"(?<=process.: )\d+": r"\d+",
     r"(?<=process )\d+": r"\d+",
     r"(?<=by the check, )\w+": r"\w+",
@@ -35,7 +36,7 @@ def pattern(line):
 
 
 def literal(text):
-    """A regular expression for this text, in which a terminal may change colours between words."""
+    """A regular expression for this text, in which a terminal may change colour or line between words."""
     return re.sub(r"(?:\\ )+", r"(?:\\s|\\x1b\\[[\\d;]*m)+", re.escape(text))
 
 

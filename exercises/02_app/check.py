@@ -1,5 +1,7 @@
 """Can the app be imported, does it read celeryconfig.py, and does it know the task?"""
 
+import importlib
+
 from lab.desk import NotRegistered, OtherName
 from lab.observe import Wrong
 from lab.student import NoApp, NotImportable
@@ -8,7 +10,7 @@ JSON = {"json", "application/json"}
 
 
 class NoConfiguration(Wrong):
-    """Your app does not read celeryconfig.py: its broker is {broker}."""
+    """Your app does not read celeryconfig.py: its {name} is {here!r}, and the file says {there!r}."""
 
     next = 'Below the line that makes the app, write `app.config_from_object("celeryconfig")`'
 
@@ -24,9 +26,10 @@ RECOGNISES = (NotImportable, NoApp, NoConfiguration, NotOnlyJson, NotRegistered,
 
 def check(desk):
     app = desk.app
-    broker = app.conf["broker_url"]  # as it is in the file: an attribute would prefer the environment's
-    if broker != desk.configuration["broker_url"]:
-        raise NoConfiguration(broker=broker or "Celery's default")
+    for name in vars(importlib.import_module("celeryconfig")):
+        # By key, as it is in the file: an attribute would prefer the environment's.
+        if not name.startswith("_") and name in app.conf and app.conf[name] != desk.configuration[name]:
+            raise NoConfiguration(name=name, here=app.conf[name], there=desk.configuration[name])
     yield f"app: {app.main!r}, with the broker of celeryconfig.py"
     if set(app.conf.accept_content) - JSON:
         raise NotOnlyJson(content=", ".join(app.conf.accept_content))

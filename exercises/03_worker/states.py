@@ -31,7 +31,7 @@ def other_folder(student):
     elsewhere.mkdir()
     for name in ("celeryconfig.py", "my_ml_app.py"):
         (elsewhere / name).write_text((student.path / name).read_text())
-    student.worker(f"--workdir={elsewhere}")
+    student.worker(folder=elsewhere)
 
 
 def same_name(student):

@@ -47,6 +47,12 @@ class BlocksForResult(Wrong):
     next = "Leave out `.get()` or `.wait()`: what `delay()` returns is a claim ticket, and the next line can be typed"
 
 
+class EndsAfterOne(Wrong):
+    """use_ml_app.py ended after its first message, and nobody had typed `exit`."""
+
+    next = "Put `input()` and `predict.delay(payload)` into a loop: `while True:`"
+
+
 class NeverExits(Wrong):
     """use_ml_app.py goes on after {typed}."""
 
@@ -59,7 +65,7 @@ class DiesAtEnd(Wrong):
     next = "Put `try:` around the loop, and after it `except EOFError:`, which ends the program quietly"
 
 
-RECOGNISES = (NotImportable, SendsNothing, OtherTask, BareString, BlocksForResult, NeverExits, DiesAtEnd)
+RECOGNISES = (NotImportable, SendsNothing, OtherTask, BareString, BlocksForResult, EndsAfterOne, NeverExits, DiesAtEnd)
 
 
 def check(desk):
@@ -71,7 +77,9 @@ def check(desk):
             sent = desk.wait(lambda: take(broker) or one.ended(), f"a message for {line!r}", SOON)
             if not isinstance(sent, list):
                 one.raise_its_error()
-                raise BlocksForResult() if line != LINES[0] and not sent else SendsNothing()
+                if line == LINES[0]:
+                    raise SendsNothing()
+                raise EndsAfterOne() if one.ended() else BlocksForResult()
             yield f"typed {line!r}: it asks for {right_task(sent[0])} with {right_payload(sent[0], line)}"
         yield "after a message, it takes the next one, and does not wait for a result"
         one.type("exit")

@@ -40,6 +40,12 @@ def blocks_for_result(student):
     student.edit("celeryconfig.py", "timezone =", f'result_backend = "{student.results}"\ntimezone =')
 
 
+def ends_after_one(student):
+    """Without a loop."""
+    student.solve()
+    student.edit("use_ml_app.py", "                send(msg)\n", "                send(msg)\n        break\n")
+
+
 def never_exits(student):
     student.solve()
     student.edit("use_ml_app.py", "            break\n", "            continue\n")

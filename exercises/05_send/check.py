@@ -28,6 +28,7 @@ class Refused(Wrong):
 class Busy(Wrong):
     """{worker} is busy: your message waits behind others, {waiting} in the queue {queue!r}."""
 
+    passes = True
     next = "Wait until terminal 2 has got through them, and check again: `python -m lab check 5`"
 
 
@@ -67,6 +68,11 @@ def check(desk):
     yield f"queue {desk.queue!r}: {desk.messages_wait()}"
 
 
+def is_abandoned(queue):
+    """Whether a queue on the dashboard has no consumer, and messages of which one can be looked at and put back."""
+    return not queue.get("consumers") and not queue["exclusive"] and queue.get("type") != "stream"
+
+
 def queues_with_predictions(desk, taken):
     """Names of the queues not in taken whose first message is for predict."""
     found = []
@@ -74,14 +80,15 @@ def queues_with_predictions(desk, taken):
         channel = connection.default_channel
         if desk.broker.is_redis:
             for key in channel.client.scan_iter(_type="list"):
-                headers = json.loads(channel.client.lindex(key, 0) or "{}").get("headers", {})
-                if key.decode() not in taken and headers.get("task") == TASK:
-                    found.append(key.decode())
+                with suppress(ValueError, AttributeError):  # not every list is a queue
+                    headers = json.loads(channel.client.lindex(key, 0)).get("headers", {})
+                    if key.decode() not in taken and headers.get("task") == TASK:
+                        found.append(key.decode())
         elif desk.broker.is_rabbitmq:
             queues = []
             with suppress(ManagementAway):
                 queues = desk.on_dashboard(desk.broker, "queues", desk.broker.virtual_host)
-            for name in [queue["name"] for queue in queues if not queue["exclusive"]]:
+            for name in [queue["name"] for queue in queues if is_abandoned(queue)]:
                 if name not in taken and (message := channel.basic_get(name)):
                     channel.basic_reject(message.delivery_tag, requeue=True)
                     if (message.headers or {}).get("task") == TASK:

@@ -190,7 +190,7 @@ def check(desk):
             raise CredentialsWritten(service=service.name, place=place, file=file.name, variable=variable)
     yield "credentials: none is written in"
 
-    yield as_it_runs(desk)
+    yield as_it_runs(desk, {one.name for players in cast.values() for one in players})
 
 
 def finds(client, server, role, variable, url):
@@ -216,8 +216,8 @@ def ready_before(service, services):
     return found
 
 
-def as_it_runs(desk):
-    """What Docker says of the containers, as a fact. Raises Fault when one of them does not run as it should."""
+def as_it_runs(desk, services):
+    """What Docker says of the containers, as a fact. Raises Fault when one of these services does not run well."""
     containers = running()
     if containers is None:
         return "Docker: does not run here, so the file was read, and not run"
@@ -226,7 +226,7 @@ def as_it_runs(desk):
     desk.wait(lambda: "starting" not in states(running() or []).values(), "all containers to be ready", 3)
     found = states(running() or containers)
     for name, state in found.items():
-        if state not in ("running", "healthy", "starting", "exited"):
+        if name in services and state not in ("running", "healthy", "starting", "created", "exited"):
             raise Fault(f"The container of {name} is {state}", f"See why: `docker compose logs {name}`")
     return "Docker: " + ", ".join(f"{name} is {state}" for name, state in found.items())
 
@@ -236,8 +236,13 @@ def running():
     said = docker("ps", "--all", "--format", "json")
     if said is None or said.returncode:
         return None
-    containers = [json.loads(line) for line in said.stdout.splitlines()]
+    containers = [one for line in said.stdout.splitlines() for one in as_list(json.loads(line))]
     return containers if any(container["State"] in ("running", "restarting") for container in containers) else []
+
+
+def as_list(said):
+    """Compose before 2.21 says one list; later ones say one container per line."""
+    return said if isinstance(said, list) else [said]
 
 
 def states(containers):

@@ -48,6 +48,7 @@ class OtherBackend(Wrong):
 class Busy(Wrong):
     """Every pool process of {worker} is busy (it has {number}): none was free within {seconds} seconds."""
 
+    passes = True
     next = "Wait until its predictions have ended, and check again: `python -m lab check 11`"
 
 
@@ -112,10 +113,13 @@ def backend_of(app):
 
 @contextmanager
 def round_trip(desk):
-    """Send a task to the student's worker: its result, and after how many seconds that was back. It is not kept."""
+    """Send a task to the student's worker: its result, and after how many seconds that was back.
+
+    The result is forgotten, unless it comes only after the check.
+    """
     app, task = desk.app, f"check-{os.getpid()}-{time.monotonic_ns()}"
     sent = time.monotonic()
-    result = app.send_task(ECHO, ["sent by the check"], task_id=task, queue=desk.queue)
+    result = app.send_task(ECHO, ["sent by the check"], task_id=task, queue=desk.queue, expires=BACK + FREE)
     try:
         with suppress(NotYet):
             result.get(timeout=BACK)
@@ -125,18 +129,17 @@ def round_trip(desk):
     finally:
         with suppress(*AWAY):
             if not result.ready():
-                app.control.revoke(task)
                 take_back(app, desk.queue, {task})
             result.forget()
 
 
 def wait_for_a_process(desk, result):
     """Wait for a result that was late because the pool is busy. Raises what else explains it."""
-    worker, ours = desk.worker, Address(desk.app.conf.result_backend)
+    worker, ours = desk.worker, desk.app.backend.as_uri(include_password=False)
     inspect = desk.app.control.inspect(destination=[worker.name], timeout=1, limit=1)
     report = (inspect.report() or {}).get(worker.name, {}).get("ok", "")
     theirs = report.partition("results:")[2].split("\n")[0]
-    if theirs and theirs != str(ours):
+    if worker.process and theirs and theirs != ours:  # in a container, the same backend has another name
         raise OtherBackend(worker=worker.name, theirs=theirs, ours=ours)
     active = (inspect.active() or {}).get(worker.name, [])
     if len(active) < len(worker.processes):

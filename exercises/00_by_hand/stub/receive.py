@@ -18,4 +18,5 @@ connection = pika.BlockingConnection(parameters)
 channel = connection.channel()
 
 # TODO exercise 00: declare the same queue in the same way; whoever starts first makes it
-# TODO exercise 00: consume from it with receive, until Ctrl-C (KeyboardInterrupt), and then end quietly
+# TODO exercise 00: say that it waits for messages
+# TODO exercise 00: consume from the queue with receive, until Ctrl-C (KeyboardInterrupt), and then end quietly

@@ -14,5 +14,6 @@ channel = connection.channel()
 
 # TODO exercise 00: declare the queue by_hand, durable
 # TODO exercise 00: publish {"message": sys.argv[1]} as JSON; exchange "", routing key by_hand, delivery mode 2
+# TODO exercise 00: print what you sent
 
 connection.close()

@@ -14,15 +14,14 @@ import psutil
 from celery.utils.nodenames import nodesplit
 
 from lab import student
+from lab.fault import Fault, Wrong
 from lab.folder import Claim
 from lab.observe import (
     AWAY,
     PORTS,
     Address,
-    Fault,
     ManagementAway,
     NothingListens,
-    Wrong,
     ask,
     get,
     management,
@@ -294,9 +293,14 @@ class Desk:
         """The workers that answered when they were first asked."""
         return self.wait(self.workers, "a worker to answer", 2) or []
 
-    @cached_property
+    @property
     def worker(self):
-        """The worker that takes the student's messages, and runs the code that is in the files now.
+        """The worker that takes the student's messages; the first by name, if there are several."""
+        return self.takers[0]
+
+    @cached_property
+    def takers(self):
+        """The workers that take the student's messages, and run what is in the files now; at least one.
 
         Raises NoWorker, SameName, OtherApp, OtherQueue, OtherFolder and StaleCode.
         """
@@ -322,7 +326,7 @@ class Desk:
                 late = (self.folder / file).stat().st_mtime - worker.started
                 if late > 1:
                     raise StaleCode(worker=worker.name, file=file, seconds=round(late))
-        return here[0]
+        return here
 
     def worker_fact(self):
         worker, size = self.worker, len(self.worker.processes)

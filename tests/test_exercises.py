@@ -10,7 +10,7 @@ from test_readme import follow
 
 from lab.commands import table_of_wrong_states
 from lab.course import course
-from lab.observe import Wrong
+from lab.fault import Wrong
 
 COURSE = course()
 STATES = [
@@ -123,6 +123,49 @@ def test_an_interrupted_check_takes_back_what_it_has_sent(learner):
     assert terminal.left() == 130
     assert "Traceback" not in terminal.before
     assert left_in("celery", student) == 0
+
+
+OTHER_COMPOSE_FILE = """
+services:
+  queue:
+    image: rabbitmq:4-management
+    environment:
+      - RABBITMQ_DEFAULT_USER=${WHO:-myuser}
+      - RABBITMQ_DEFAULT_PASS=${SECRET:?no password}
+    ports:
+      - {host_ip: 127.0.0.1, published: "15672", target: 15672}
+    healthcheck: {test: rabbitmq-diagnostics -q ping}
+  store:
+    image: valkey/valkey:8
+    healthcheck: {test: [CMD, valkey-cli, ping]}
+  models:
+    build: {context: .}
+    entrypoint: [celery, --app, my_ml_app]
+    command: [worker, "--autoscale=10,2"]
+    stop_grace_period: 1m30s
+    environment: &addresses
+      CELERY_BROKER_URL: amqp://${WHO:-myuser}:${SECRET}@queue//
+      CELERY_RESULT_BACKEND: redis://store/0
+    depends_on:
+      queue: {condition: service_healthy}
+      store: {condition: service_healthy}
+  watcher:
+    build: .
+    command: celery -A my_ml_app flower
+    environment: *addresses
+    ports: ["127.0.0.1:5555:5555"]
+    depends_on:
+      models: {condition: service_started}
+"""
+
+
+def test_another_compose_file_that_does_the_same_is_accepted(learner):
+    student = learner(next(exercise for exercise in COURSE if exercise.number == 10))
+    student.solve()
+    (student.path / "docker-compose.yml").write_text(OTHER_COMPOSE_FILE)
+    printed, status = check(student)
+    assert status == 0, printed
+    assert "'queue' is RabbitMQ, 'store' is Redis, 'models' is a Celery worker, 'watcher' is Flower" in printed
 
 
 def left_in(queue, student):

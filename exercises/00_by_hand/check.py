@@ -8,7 +8,8 @@ from contextlib import suppress
 import amqp
 from kombu import Connection
 
-from lab.observe import Address, ManagementAway, NothingListens, Wrong, ask
+from lab.fault import Wrong
+from lab.observe import Address, ManagementAway, NothingListens, ask
 from lab.student import NotImportable, in_printed_line, require
 
 BROKER = "amqp://myuser:mypassword@localhost:5672//"  # the lecture's, until celeryconfig.py has one

@@ -1,13 +1,12 @@
 """Does the broker of celeryconfig.py let this user in, and its dashboard too?"""
 
+from lab.fault import Fault, Wrong
 from lab.observe import (
     Address,
-    Fault,
     GuestFromElsewhere,
     ManagementAway,
     NotAnswering,
     NothingListens,
-    Wrong,
     WrongPassword,
     WrongVirtualHost,
     ask,

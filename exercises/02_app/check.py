@@ -3,7 +3,7 @@
 import importlib
 
 from lab.desk import NotRegistered, OtherName
-from lab.observe import Wrong
+from lab.fault import Wrong
 from lab.student import NoApp, NotImportable
 
 JSON = {"json", "application/json"}

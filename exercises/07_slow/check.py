@@ -6,7 +6,7 @@ from contextlib import suppress
 import psutil
 
 from lab.desk import TooLong
-from lab.observe import Wrong
+from lab.fault import Wrong
 from lab.student import TASK
 
 SLOW = 3  # seconds after which a prediction counts as slow

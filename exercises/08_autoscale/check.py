@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import psutil
 
-from lab.observe import Wrong
+from lab.fault import Wrong
 
 MOST, LEAST = 10, 2
 START_AGAIN = "In terminal 2: Ctrl-C, then `celery -A my_ml_app worker --autoscale=10,2`"
@@ -40,7 +40,15 @@ RECOGNISES = (NoAutoscale, OtherLimits, Swapped, ConcurrencyBeside)
 
 def check(desk):
     yield from desk.ready()
-    worker = desk.worker
+    for worker in desk.takers:
+        yield f"pool: {scales(worker)}"
+    if names := desk.workers_in_flower():
+        workers = "1 worker" if len(names) == 1 else f"{len(names)} workers"
+        yield f"Flower: {workers}, however many processes: {', '.join(names)}"
+
+
+def scales(worker):
+    """The size of a worker's pool, now and within its limits. Raises what is wrong with them."""
     now = "1 process" if len(worker.processes) == 1 else f"{len(worker.processes)} processes"
     if not worker.autoscale:
         raise NoAutoscale(worker=worker.name, processes=now)
@@ -53,10 +61,7 @@ def check(desk):
         raise Swapped(worker=worker.name, written=f"{limits[1]},{limits[2]}")
     if concurrency := re.search(r" (?:--concurrency[= ]|-c ?)(\w+)", command):
         raise ConcurrencyBeside(worker=worker.name, number=concurrency[1])
-    yield f"pool: {now} now, {least} at least, {most} at most"
-    if names := desk.workers_in_flower():
-        workers = "1 worker" if len(names) == 1 else f"{len(names)} workers"
-        yield f"Flower: {workers}, however many processes: {', '.join(names)}"
+    return f"{now} now, {least} at least, {most} at most"
 
 
 def command_line(worker):

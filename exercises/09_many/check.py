@@ -4,7 +4,8 @@ import time
 from dataclasses import dataclass
 
 from lab.desk import TooLong
-from lab.observe import Wrong, waiting
+from lab.fault import Wrong
+from lab.observe import waiting
 
 KEEPS_WORKER_BUSY = True  # for as long as a prediction takes
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from lab.observe import LOCAL, Address, Fault, Wrong
+from lab.fault import Fault, Wrong
+from lab.observe import LOCAL, Address
 
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")  # as Docker looks for them
 PREDICTION = 10  # seconds

@@ -11,7 +11,8 @@ from celery.exceptions import ImproperlyConfigured
 from celery.exceptions import TimeoutError as NotYet
 
 from lab.desk import TooLong
-from lab.observe import AWAY, Address, NotAnswering, NothingListens, Wrong, ask, take_back
+from lab.fault import Wrong
+from lab.observe import AWAY, Address, NotAnswering, NothingListens, ask, take_back
 
 ECHO = "celery.accumulate"  # a task that every Celery app has: it returns its arguments, however slow predict is
 BACK = 1  # seconds that its result may take; it took 0.02

@@ -185,17 +185,18 @@ def watch(exercise):
     progress = own_progress()
     exercise = exercise or unsolved(progress)
     while exercise:
-        outcome = None
-        while not (outcome := checked(exercise, progress, outcome)).passed:
-            wait_for_change(AGAIN if outcome.passes else float("inf"))
+        before, outcome = fingerprint(), checked(exercise, progress)
+        while not outcome.passed:
+            wait_for_change(before, AGAIN if outcome.passes else float("inf"))
+            before, outcome = fingerprint(), checked(exercise, progress, outcome)
         show(exercise.why)
         exercise = unsolved(progress)
     show_next(progress)
 
 
-def wait_for_change(seconds):
-    """Return when something has changed, or after so many seconds."""
-    before, begin = fingerprint(), time.monotonic()
+def wait_for_change(before, seconds):
+    """Return when the fingerprint is another one than before, or after so many seconds."""
+    begin = time.monotonic()
     while fingerprint() == before and time.monotonic() - begin < seconds:
         time.sleep(LOOK)
 

@@ -21,7 +21,6 @@ VARIES = {  # from run to run, and from machine to machine
     r"\d+ pool processes": r"\d+\s+pool\s+process(?:es)?",
     r"(?<=process.: )\d+": r"\d+",
     r"(?<=process )\d+": r"\d+",
-    r"(?<=by the check, )\w+": r"\w+",
     r"\d+\.\d+(?= s\b)": r"\d+\.\d+",
 }
 

@@ -4,6 +4,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -55,13 +56,17 @@ def free_port():
         return port
 
 
+def heed_ctrl_c():
+    """As in a terminal that a person opens: tests that run in the background would pass on that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal(pexpect.spawn):
     """A program in a pseudo-terminal. After see(), what it matched is in after."""
 
     def __init__(self, command, **options):
-        super().__init__(
-            command[0], list(command[1:]), encoding="utf-8", timeout=SECONDS, dimensions=(50, 200), **options
-        )
+        options |= {"encoding": "utf-8", "timeout": SECONDS, "dimensions": (50, 200), "preexec_fn": heed_ctrl_c}
+        super().__init__(command[0], list(command[1:]), **options)
         self.delaybeforesend = None
         self.seen = ""
 

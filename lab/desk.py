@@ -142,8 +142,8 @@ class Worker:
 class Prediction:
     """A task that the check sent, and what the workers' events say of it: seen holds the kinds of its events so far."""
 
-    def __init__(self, task, queue):
-        self.id, self.queue = task, queue
+    def __init__(self, task):
+        self.id = task
         self.sent = time.time()
         self.events = []
 
@@ -378,7 +378,7 @@ class Desk:
                 for count in range(number):
                     message = {"message": f"sent by the check, {count + 1} of {number}"}
                     task_id = f"check-{os.getpid()}-{count}-{time.monotonic_ns()}"
-                    sent[task_id] = Prediction(task_id, self.queue)
+                    sent[task_id] = Prediction(task_id)
                     self._send(message, task_id, options)
                 yield list(sent.values())
             finally:

@@ -111,7 +111,7 @@ def main(folder):
         say(waiting=what)
 
     def too_late(*_):
-        raise TooLong(what=waited[0], seconds=round(DEADLINE))
+        raise TooLong(what=waited[0], seconds=DEADLINE)
 
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -123,7 +123,7 @@ def main(folder):
         for fact in Exercise(folder).check(Desk(waiting)):
             say(fact=fact)
     except Fault as fault:
-        say(wrong=str(fault), next=fault.remedy, passes=getattr(fault, "passes", False))
+        say(wrong=str(fault), next=fault.remedy, passes=fault.passes)
     except FileNotFoundError as error:
         say(wrong=f"{error.filename} is not there any more", next="Put it back, and check again")
     except AWAY as error:

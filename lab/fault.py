@@ -6,6 +6,8 @@ from inspect import cleandoc
 class Fault(Exception):
     """What was found instead of an answer, and what to do about it."""
 
+    passes = False  # whether it goes away by itself
+
     def __init__(self, found, remedy=""):
         super().__init__(found)
         self.remedy = remedy
@@ -21,7 +23,6 @@ class Wrong(Fault):
     """
 
     next = ""
-    passes = False  # whether it goes away by itself
 
     def __init__(self, **facts):
         sentence = " ".join(cleandoc(self.__doc__).removesuffix(".").split())

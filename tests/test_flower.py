@@ -4,12 +4,12 @@ import re
 import shutil
 
 import pytest
-from conftest import RABBITMQ, Student, free_port, require
+from conftest import RABBITMQ, Student, eventually, free_port, require
 from playwright.sync_api import expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.xdist_group("flower")
-expect.set_options(timeout=20_000)  # milliseconds; Flower and the dashboard refresh every 5 s
+expect.set_options(timeout=20_000)  # milliseconds; the pages refresh every 5 s
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +48,16 @@ def test_the_worker_is_online(lab, page):
 
 def test_a_burst_shows_as_tasks_with_their_states_and_as_10_processes(lab, page):
     student = lab
-    bad = student.app.send_task("my_ml_app.predict", ["just text"])
-    good = [student.ask(f"message {number}") for number in range(12)][0]
-    good.get(timeout=20)
-    page.goto(f"{student.flower}/tasks")
-    row = page.locator("#tasks-table tbody tr")
-    for task, state in ((bad.id, "FAILURE"), (good.id, "SUCCESS")):
-        expect(row.filter(has_text=task)).to_contain_text(state)
-        expect(row.filter(has_text=task)).to_contain_text("my_ml_app.predict")
+    bad = student.app.send_task("my_ml_app.predict", ["just text"]).id
+    good = [student.ask(f"message {number}").id for number in range(12)][0]
+
+    def shown(task, state):
+        page.goto(f"{student.flower}/tasks", wait_until="networkidle")  # the page does not refresh itself
+        row = page.locator("#tasks-table tbody tr").filter(has_text=task)
+        return re.search(f"my_ml_app.predict.*{state}", "".join(row.all_inner_texts()), re.DOTALL)
+
+    eventually(lambda: shown(bad, "FAILURE"), "Flower shows the failure")
+    eventually(lambda: shown(good, "SUCCESS"), "Flower shows the success")
     page.goto(f"{student.flower}/worker/{worker_name(student)}")
     expect(page.get_by_role("row", name=re.compile(r"^Processes (\d+, ){9}\d+$"))).to_be_visible()
     expect(page.get_by_role("row", name="Current 10")).to_be_visible()

@@ -16,7 +16,7 @@ def predict(payload):
     """Simulate a slow prediction: is this message a question?
 
     payload is a dictionary with a string "message"; anything else raises ValueError.
-    It takes 10 seconds, or PREDICT_SECONDS from the environment.
+    It takes 10 seconds, or PREDICT_SECONDS from the environment, or as many "seconds" as the payload says.
     """
     print("Received:")
     print(payload)
@@ -25,7 +25,7 @@ def predict(payload):
         raise ValueError('predict needs a payload like {"message": "some text"}.')
 
     # Simulate a long task
-    time.sleep(float(os.environ.get("PREDICT_SECONDS", "10")))
+    time.sleep(float(payload.get("seconds", os.environ.get("PREDICT_SECONDS", "10"))))
 
     print("Ended processing:")
     print(payload)

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 BEGIN = time.monotonic()
 
@@ -120,6 +121,61 @@ def doctor():
     sys.exit(not table(examine(app)))
 
 
+@cli.command()
+def view():
+    """Show what happens to predictions, whoever sent them, and draw it at the end."""
+    from lab.desk import Desk
+    from lab.view import Recording, follow
+
+    desk = Desk()
+    tell("Ctrl-C ends this.")
+    with Recording(desk) as recording:
+        follow(recording, desk.broker)
+    if recording.happened:
+        show_picture(recording.path)
+    else:
+        tell("No prediction was seen, so there is nothing to draw.")
+
+
+@cli.command()
+@click.argument("number", metavar="[N]", default=60, type=click.IntRange(min=1))
+@click.option("--seconds", type=click.FloatRange(min=0), help="How long each is asked to take.")
+@click.option("--over", type=click.FloatRange(min=0), default=0, help="Send them evenly over so many seconds.")
+def burst(number, seconds, over):
+    """Send N predictions (60, unless said), show what happens to them, and draw it at the end."""
+    from lab.burst import Burst
+    from lab.desk import Desk
+    from lab.view import Recording, follow
+
+    desk = Desk()
+    list(desk.ready())
+    sent = Burst(desk, number, seconds, over)
+    with Recording(desk) as recording:
+        done = follow(recording, desk.broker, sent)
+        sent.stop()
+        waiting = sent.waiting(recording.history)
+        if not done and waiting:
+            tell(f"{len(waiting)} of {sent.sent} predictions have not begun.")
+            if sys.stdin.isatty() and click.confirm("Take them back out of the queue?"):
+                sent.withdraw(waiting)
+    if sent.fault:
+        raise sent.fault
+    tell(sent.summary(recording.history))
+    show_picture(recording.path)
+    if not done:
+        sys.exit(130)
+
+
+@cli.command()
+@click.argument("file", metavar="[FILE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def picture(file):
+    """Draw the last view or burst once more, or the one in FILE."""
+    files = [file] if file else sorted(Path(".lab/runs").glob("*.jsonl"))
+    if not files:
+        raise Fault("There is nothing to draw yet", "Send a burst: `python -m lab burst 60 --seconds 1`")
+    show_picture(files[-1])
+
+
 def show_servers(lab):
     """Where messages and results go, and, if that is not where celeryconfig.py says, why."""
     for role, server, variable in (
@@ -135,6 +191,16 @@ def show_servers(lab):
             tell(f"  So Valkey stands in. Other terminals join with: export {variable}={server.url}")
     if lab.broker.dashboard:
         show("dashboard", f"{lab.broker.dashboard}  user and password are the broker's")
+
+
+def show_picture(run):
+    """Draw what is in the file of a view or a burst."""
+    from lab.history import History
+    from lab.picture import draw
+
+    for path in draw(History.read(run), run):
+        show("picture", os.path.relpath(path))
+    show("its data", os.path.relpath(run))
 
 
 def show_stack(lab):

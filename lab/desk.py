@@ -2,7 +2,6 @@
 
 import os
 import socket
-import threading
 import time
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from celery.utils.nodenames import nodesplit
 from lab import student
 from lab.fault import Fault, Wrong
 from lab.folder import Claim
+from lab.follow import HEARING, hearing
 from lab.observe import (
     AWAY,
     PORTS,
@@ -31,7 +31,6 @@ from lab.observe import (
 )
 from lab.student import TASK
 
-HEARING = 1  # seconds in which every worker answers a question to all of them
 LOOK = 0.1  # seconds between two looks at a fact
 EVENTS_SWITCHED_ON = {"ok": "task events enabled"}  # what a worker answers that sent none of its tasks
 
@@ -373,7 +372,7 @@ class Desk:
             if event.get("uuid") in sent:
                 sent[event["uuid"]].events.append(event)
 
-        with self._task_events() if events else nullcontext(), self._hearing(note):
+        with self._task_events() if events else nullcontext(), hearing(self.app, note):
             try:
                 for count in range(number):
                     message = {"message": f"sent by the check, {count + 1} of {number}"}
@@ -407,34 +406,3 @@ class Desk:
             if switched_on:
                 with suppress(*AWAY):
                     control.disable_events(switched_on)
-
-    @contextmanager
-    def _hearing(self, note):
-        """Call note(event) for each event from now on, in a thread."""
-        heard = threading.Event()
-
-        def hear(event):
-            if event["type"] == "check-listens":
-                heard.set()
-            note(event)
-
-        def listen():
-            with suppress(*AWAY):
-                for _ in receiver.consume(safety_interval=LOOK, wakeup=False):
-                    pass
-
-        def announced():
-            announcer.send("check-listens")
-            return heard.wait(LOOK)
-
-        with self.app.connection_for_read() as connection, self.app.events.default_dispatcher() as announcer:
-            receiver = self.app.events.Receiver(connection, handlers={"*": hear})
-            listener = threading.Thread(target=listen, daemon=True)
-            listener.start()
-            try:
-                # With Redis, events that come before the first look for them are lost: so hear one's own first.
-                wait_until(announced, HEARING)
-                yield
-            finally:
-                receiver.should_stop = True
-                listener.join(HEARING)

@@ -1,0 +1,122 @@
+"""A burst: many predictions at once, or spread over time, sent by the student's own app."""
+
+import threading
+import time
+import uuid
+from collections import Counter
+
+from lab.desk import OtherArguments
+from lab.observe import take_back
+
+AGAIN = 1  # seconds until what could not be sent is tried again
+QUIET = 5  # seconds in which nothing happens, and nobody has a prediction, until it is called lost
+
+
+class Burst:
+    """Sends number predictions from a thread of its own, evenly over some seconds, and counts how they end.
+
+    seconds is what each is asked to take; None leaves that to the worker. sent counts what the broker has taken,
+    outcomes how these ended. problem is why nothing can be sent at the moment, fault why nothing ever can, or None.
+    """
+
+    def __init__(self, desk, number, seconds=None, over=0):
+        self._desk, self.number, self._seconds, self._spread = desk, number, seconds, over
+        self._mark = f"burst-{uuid.uuid4().hex[:8]}"
+        self._outstanding = {}
+        self.sent, self.outcomes = 0, Counter()
+        self.problem = self.fault = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send_all, daemon=True)
+        self._begin = None
+        self._last = time.monotonic()
+        desk.app.conf.task_send_sent_event = True  # so that whoever follows knows since when each waits
+
+    def start(self):
+        self._begin = time.monotonic()
+        self._thread.start()
+
+    def stop(self):
+        """Send no more."""
+        self._stop.set()
+        if self.began:
+            self._thread.join()
+
+    @property
+    def began(self):
+        return self._begin is not None
+
+    @property
+    def is_sending(self):
+        return not self.began or self._thread.is_alive()
+
+    @property
+    def unsent(self):
+        """Seconds until the last one is sent, as planned."""
+        return max(0, self._begin + self._spread - time.monotonic()) if self.began and self.is_sending else 0
+
+    @property
+    def over(self):
+        """How many have ended."""
+        return self.outcomes.total()
+
+    def note(self, attempt):
+        """Take the end of an Attempt into account."""
+        self._last = time.monotonic()
+        if attempt.outcome in ("succeeded", "failed", "revoked") and self._outstanding.pop(attempt.id, None):
+            self.outcomes[attempt.outcome] += 1
+
+    def waiting(self, history):
+        """Ids of those that have not begun."""
+        return self._outstanding.keys() - history.running.keys()
+
+    def lost(self, history):
+        """How many have neither ended nor are anywhere: not in the queue, and not in any worker."""
+        somewhere = self.is_sending or history.running or history.unacked or any(history.ready.values())
+        if somewhere or not history.answers:
+            self._last = time.monotonic()
+        return len(self._outstanding) if time.monotonic() - self._last > QUIET else 0
+
+    def is_over(self, history):
+        return not self.is_sending and (not self._outstanding or self.lost(history))
+
+    def summary(self, history):
+        """What became of them, as a sentence."""
+        lost = self.lost(history)
+        counts = {**self.outcomes, "not done yet": self.sent - self.over - lost}
+        counts["lost (neither a queue nor a worker has them)"] = lost
+        said = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+        return f"{self.sent} of {self.number} sent: {said or 'none of them has ended'}."
+
+    def withdraw(self, tasks):
+        """Take these predictions back, as far as they have not begun."""
+        self._desk.app.control.revoke_by_stamped_headers({"burst": self._mark})
+        take_back(self._desk.app, self._desk.queue, set(tasks))
+
+    def _send_all(self):
+        for number in range(self.number):
+            due = self._begin + number * self._spread / self.number
+            if self._stop.wait(max(0, due - time.monotonic())) or not self._send(number):
+                return
+
+    def _send(self, number):
+        """Send one, however often that has to be tried; whether it could be sent."""
+        payload = {"message": f"{number + 1} of {self.number}"}
+        if self._seconds is not None:
+            payload["seconds"] = self._seconds
+        task = f"{self._mark}-{number + 1}"
+        options = {"task_id": task, "stamped_headers": ["burst"], "burst": self._mark}
+        self._outstanding[task] = True
+        while not self._stop.is_set():
+            try:
+                self._desk.task.apply_async((payload,), **options)
+            except TypeError as error:
+                self.fault = OtherArguments(error=error)
+                break
+            except Exception as error:
+                self.problem = " ".join(str(error).split()) or type(error).__name__
+                self._stop.wait(AGAIN)
+            else:
+                self.sent, self.problem = self.sent + 1, None
+                return True
+        del self._outstanding[task]
+        return False

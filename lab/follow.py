@@ -1,0 +1,221 @@
+"""What happens to predictions, told as it happens: Celery's events, the broker's counts, and the workers' answers."""
+
+import os
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
+from urllib.parse import quote
+
+import httpx
+import psutil
+from celery.utils.nodenames import nodesplit
+
+from lab.fault import Fault
+from lab.observe import ANSWER, AWAY, ask, wait_until
+
+LOOK = 0.1  # seconds between two looks for events
+HEARING = 1  # seconds in which every worker answers a question to all of them
+EVERY = 0.5  # seconds between two rounds of questions to broker and workers
+ROLL_CALL = 5  # seconds between two calls to all workers to send events; Flower's come as often
+GONE = 15  # seconds without a sign of a worker elsewhere; its heartbeat comes every 2
+TTL = 60  # seconds that an event waits for a busy follower; Celery's 5 would lose the end of a large burst
+KINDS = {"sent", "received", "started", "succeeded", "failed", "retried", "rejected", "revoked"}
+
+
+@contextmanager
+def hearing(app, note):
+    """Call note(event) for each event of workers and producers from now on, in a thread, which is yielded.
+
+    The thread ends when the broker goes away.
+    """
+    heard, mark = threading.Event(), f"{os.getpid()}-{time.monotonic_ns()}"
+
+    def hear(event):
+        if event["type"] == "lab-listens":
+            if event["mark"] == mark:
+                heard.set()
+        else:
+            note(event)
+
+    def listen():
+        with suppress(*AWAY):
+            for _ in receiver.consume(safety_interval=LOOK, wakeup=False):
+                pass
+
+    def announced():
+        announcer.send("lab-listens", mark=mark)
+        return heard.wait(LOOK)
+
+    with app.connection_for_read() as connection, app.events.default_dispatcher() as announcer:
+        connection.connect()
+        receiver = app.events.Receiver(connection, handlers={"*": hear}, queue_ttl=TTL)
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        try:
+            # With Redis, events that come before the first look for them are lost: so hear one's own first.
+            wait_until(announced, HEARING)
+            yield listener
+        finally:
+            receiver.should_stop = True
+            listener.join(HEARING)
+
+
+class Follower:
+    """Tells what happens until it is closed, as facts: {"time": seconds since 1970, "fact": kind, …}. The kinds:
+
+    sent, received, started, succeeded, failed, retried, rejected, revoked: Celery's event of a task (id, worker;
+    queue, when sent; why, when it failed or is tried again; requeue, when rejected; runtime, when it succeeded).
+    active: what a worker runs (worker; tasks, each with id, process or None, and when it started).
+    pool: the processes of a worker's pool, when others than before. gone: a worker (after, seconds, when it was lost).
+    counts: the broker's: ready, {queue: messages that wait}; unacked, how many workers hold, or None if nobody says.
+    broker: whether it answers; why, if not.
+    """
+
+    def __init__(self, desk):
+        self._app, self._desk = desk.app, desk
+        self._told = SimpleQueue()
+        self._queues = {desk.app.conf.task_default_queue}
+        self._signs = {}  # worker: when it was last heard
+        self._pools = {}  # worker: its processes
+        self._mains = {}  # worker: its main process, if it runs on this machine
+        self._busy = set()  # workers that ran tasks when they were asked last
+        self._roll_call = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._web = None
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join(ANSWER)
+
+    def facts(self):
+        """All that was told since the last time."""
+        with suppress(Empty):
+            while True:
+                yield self._told.get_nowait()
+
+    def look(self):
+        """Ask broker and workers once, without waiting for events, and return the facts."""
+        with self._app.connection_for_read() as connection:
+            connection.connect()
+            self._ask(connection)
+        return list(self.facts())
+
+    def _tell(self, fact, at=None, **details):
+        self._told.put({"time": round(at or time.time(), 4), "fact": fact, **details})
+
+    def _follow(self):
+        why = None
+        while not self._over.is_set():
+            try:
+                ask(self._app.conf.broker_url)
+                with hearing(self._app, self._note) as heard, self._app.connection_for_read() as connection:
+                    connection.connect()
+                    why = None
+                    self._tell("broker", answers=True)
+                    while heard.is_alive() and not self._over.is_set():
+                        self._ask(connection)
+                        self._over.wait(EVERY)
+            except (*AWAY, Fault) as error:
+                if str(error) != why:
+                    why = str(error)
+                    self._tell("broker", answers=False, why=why)
+                self._over.wait(EVERY)
+
+    def _note(self, event):
+        group, _, kind = event["type"].partition("-")
+        worker = event["hostname"]
+        if group == "worker":
+            if kind == "offline":
+                self._gone(worker, event["timestamp"])
+            else:
+                self._signs[worker] = time.time()
+        elif group == "task" and kind in KINDS:
+            details = {"id": event["uuid"], "worker": worker}
+            if kind == "sent":
+                details = {"id": event["uuid"], "queue": event["routing_key"]}
+            else:
+                self._signs[worker] = time.time()
+            if "exception" in event:
+                details["why"] = event["exception"][:200]
+            details |= {name: event[name] for name in ("requeue", "runtime") if name in event}
+            self._tell(kind, event["timestamp"], **details)
+
+    def _ask(self, connection):
+        self._count(connection)
+        if time.time() >= self._roll_call:
+            self._roll_call = time.time() + ROLL_CALL
+            self._app.control.enable_events(connection=connection)
+            if not self._signs:
+                self._signs = dict.fromkeys(self._inspect(connection, None).ping() or {}, time.time())
+        if known := sorted(self._signs):
+            inspect = self._inspect(connection, known)
+            if not self._pools.keys() >= set(known):
+                for queues in (inspect.active_queues() or {}).values():
+                    self._queues.update(queue["name"] for queue in queues)
+            pools, active = inspect.stats() or {}, inspect.active() or {}
+            for worker in known:
+                self._see(worker, pools.get(worker), active.get(worker))
+
+    def _inspect(self, connection, workers):
+        return self._app.control.inspect(workers, HEARING, connection=connection, limit=workers and len(workers))
+
+    def _see(self, worker, stats, active):
+        if stats:
+            self._signs[worker] = time.time()
+            if nodesplit(worker)[1] == socket.gethostname():
+                self._mains[worker] = stats["pid"]
+            processes = sorted(stats["pool"].get("processes") or [])
+            if self._pools.get(worker) != processes:
+                self._pools[worker] = processes
+                self._tell("pool", worker=worker, processes=processes)
+        elif self._has_ended(worker) or time.time() - self._signs[worker] > GONE:
+            self._gone(worker, lost=True)
+        if active is not None and (active or worker in self._busy):
+            self._tell("active", worker=worker, tasks=[self._running(task) for task in active if task["time_start"]])
+            self._busy = self._busy - {worker} | ({worker} if active else set())
+
+    def _running(self, task):
+        process = task["worker_pid"]
+        if process not in self._pools.get(task["hostname"], []):
+            process = None  # a thread has no process of its own
+        return {"id": task["id"], "process": process, "started": round(task["time_start"], 4)}
+
+    def _has_ended(self, worker):
+        return worker in self._mains and not psutil.pid_exists(self._mains[worker])
+
+    def _gone(self, worker, at=None, lost=False):
+        sign = self._signs.pop(worker, None)
+        self._mains.pop(worker, None)
+        if sign and self._pools.pop(worker, None) is not None:
+            self._tell("gone", at or sign, worker=worker, lost=lost)
+
+    def _count(self, connection):
+        ready = {}
+        for queue in sorted(self._queues):
+            channel = connection.channel()
+            try:
+                ready[queue] = channel.queue_declare(queue, passive=True).message_count
+                channel.close()
+            except connection.channel_errors:
+                ready[queue] = 0
+        self._tell("counts", ready=ready, unacked=self._unacked(connection))
+
+    def _unacked(self, connection):
+        """Messages that were delivered and not acknowledged: with Redis at once, with RabbitMQ from its dashboard."""
+        if self._desk.broker.is_redis:
+            channel = connection.default_channel
+            return channel.client.hlen(channel.unacked_key)
+        with suppress(httpx.HTTPError, ValueError, KeyError, TypeError):
+            broker = self._desk.broker
+            self._web = self._web or httpx.Client(auth=(broker.user, broker.password), timeout=ANSWER, trust_env=False)
+            queues = f"{self._desk.dashboard(broker)}/api/queues/{quote(broker.virtual_host, safe='')}"
+            queues = self._web.get(f"{queues}?columns=name,messages_unacknowledged").raise_for_status().json()
+            return sum(queue.get("messages_unacknowledged", 0) for queue in queues if queue["name"] in self._queues)
+        return None

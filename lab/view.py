@@ -1,0 +1,268 @@
+"""The live view: what happens to predictions, as numbers that are kept up to date in a terminal, or as plain lines."""
+
+import json
+import time
+from collections import deque
+from contextlib import suppress
+from datetime import datetime
+
+from rich.bar import Bar
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from lab.folder import Folder
+from lab.follow import Follower
+from lab.history import History
+
+LOOK = 0.2  # seconds between two looks at what has happened
+LINE = 1  # seconds between two lines, where there is no terminal
+SPAN = 5  # seconds over which the speed is taken
+STALE = 3  # seconds after which the broker's counts are called old
+LAST = 2  # seconds after a burst in which RabbitMQ's dashboard may say that nothing is unacknowledged any more
+BAR = 24  # columns of a bar
+UNITS = 40  # processes of a pool that are drawn one by one
+
+
+class Recording:
+    """A History of what happens from now on, and a file with it: each fact a line of JSON, in .lab/runs."""
+
+    def __init__(self, desk):
+        self.history = History()
+        self.path = Folder().data("runs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}.jsonl"
+        self._follower = Follower(desk)
+
+    def __enter__(self):
+        self._file = open(self.path, "w", encoding="utf-8")
+        self._follower.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self._follower.__exit__(*error)
+        self.take()
+        self._file.close()
+        if not self.happened:
+            self.path.unlink()
+
+    @property
+    def happened(self):
+        """Whether any prediction was heard of."""
+        return self.history.heard > 0
+
+    def take(self):
+        """Take what was told since the last time, and return the attempts that ended in it."""
+        for fact in self._follower.facts():
+            self._file.write(json.dumps(fact) + "\n")
+            self.history.note(fact)
+        ended, self.history.ended = self.history.ended, []
+        return ended
+
+
+class Mean:
+    """The mean of what was added; None before the first."""
+
+    def __init__(self):
+        self._sum = self._number = 0
+
+    def add(self, value):
+        self._sum += value
+        self._number += 1
+
+    @property
+    def value(self):
+        return self._sum / self._number if self._number else None
+
+
+class Numbers:
+    """What a Recording says now; times in seconds. burst is what the sender of a burst says, or None."""
+
+    def __init__(self, recording, burst=None):
+        self._recording = recording
+        self.history, self.burst = recording.history, burst
+        self.waited, self.worked = Mean(), Mean()
+        self._begin = time.time()
+        self._ends = deque()
+
+    def look(self):
+        """Bring all numbers up to date."""
+        for attempt in self._recording.take():
+            if attempt.started:
+                self.worked.add(attempt.ended - attempt.started)
+                if attempt.sent:
+                    self.waited.add(max(0, attempt.started - attempt.sent))
+            if attempt.outcome in ("succeeded", "failed"):
+                self._ends.append(attempt.ended)
+            if self.burst:
+                self.burst.note(attempt)
+        while self._ends and self._ends[0] < time.time() - SPAN:
+            self._ends.popleft()
+
+    @property
+    def elapsed(self):
+        return time.time() - self._begin
+
+    @property
+    def speed(self):
+        """Predictions that ended in a second, over the last SPAN seconds."""
+        return len(self._ends) / max(1, min(SPAN, self.elapsed))
+
+    @property
+    def sent(self):
+        """How many there are: where producers do not tell what they send, what waits is counted in the queue."""
+        return self.history.heard + (0 if self.history.sent else self.ready)
+
+    @property
+    def ready(self):
+        return sum(self.history.ready.values())
+
+    @property
+    def remaining(self):
+        """Seconds until what was sent is done, if every process works from now on; None while that cannot be said."""
+        if self.worked.value is None or not self.history.processes:
+            return None
+        return max(len(self.history.open) / self.history.processes, 1) * self.worked.value + self.burst.unsent
+
+    @property
+    def trouble(self):
+        """What is in the way, as a sentence, or None."""
+        history = self.history
+        if history.answers is False:
+            return f"{history.why}. Waiting for the broker …"
+        if history.counts and (age := time.time() - history.counts[-1][0]) > STALE:
+            return f"The broker has said nothing for {shown(age)}."
+        if self.burst and self.burst.problem:
+            return f"Not sent: {self.burst.problem}. Trying again …"
+        if history.answers and self.elapsed > STALE and not history.pools:
+            return "No worker answers. In another terminal: celery -A my_ml_app worker --autoscale=10,2"
+        return None
+
+
+def shown(seconds):
+    """A time as a person says it: 4 s, 2:05 min, 1:02:05 h; – for None."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{seconds:02} h"
+    return f"{minutes}:{seconds:02} min" if minutes else f"{seconds} s"
+
+
+def counted(number, noun):
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def as_line(numbers):
+    """All numbers in a line, for a file or a pipe."""
+    history = numbers.history
+    unacked = "–" if history.unacked is None else history.unacked
+    parts = [
+        f"{shown(numbers.elapsed):>7}",
+        f"sent {numbers.sent}",
+        f"Ready {numbers.ready}",
+        f"Unacked {unacked}",
+        f"running {len(history.running)}",
+        f"processes {history.processes}",
+        f"done {history.done}",
+        f"failed {history.failed}",
+        f"{numbers.speed:.1f}/s",
+        numbers.trouble or "",
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def as_screen(numbers, where, most):
+    """All numbers for a terminal. most is the greatest number of messages that has waited so far."""
+    history = numbers.history
+    unacked = "–" if history.unacked is None else str(history.unacked)
+    head = Table.grid(padding=(0, 3))
+    head.add_row("sent", "Ready", "Unacked", "running", "done", "failed", "speed", style="dim")
+    head.add_row(
+        str(numbers.sent),
+        str(numbers.ready),
+        unacked,
+        str(len(history.running)),
+        str(history.done),
+        Text(str(history.failed), style="red" if history.failed else ""),
+        f"{numbers.speed:.1f}/s",
+    )
+    rows = Table.grid(padding=(0, 2))
+    for queue, ready in sorted(history.ready.items()):
+        rows.add_row("queue", queue, Bar(max(most, 1), 0, ready, width=BAR, color="bright_black"), f"{ready} Ready")
+    for worker, processes in sorted(history.pools.items()):
+        busy = sum(attempt.worker == worker for attempt in history.running.values())
+        size = max(len(processes), busy)
+        units = Text("■" * min(busy, UNITS), style="blue") + Text("□" * (min(size, UNITS) - min(busy, UNITS)))
+        said = counted(len(processes), "process").replace("sss", "sses") if processes else "threads"
+        rows.add_row("worker", worker, units, f"{said}, {busy} busy")
+    times = f"a prediction waited {shown(numbers.waited.value)}, and worked {shown(numbers.worked.value)}, on average"
+    lines = [Text(f"{where}   {shown(numbers.elapsed)}", style="bold"), head, rows, Text(times, style="dim")]
+    if numbers.burst:
+        lines.append(progress(numbers))
+    for begin, _, fault in history.faults[-2:]:
+        lines.append(Text(f"after {shown(begin - history.begin)}: {fault}", style="red"))
+    if numbers.trouble:
+        lines.append(Text(numbers.trouble, style="red"))
+    return Group(*lines)
+
+
+def progress(numbers):
+    burst = numbers.burst
+    line = Table.grid(padding=(0, 2))
+    left = (
+        f"about {shown(numbers.remaining)} left" if numbers.remaining else "how long it takes is seen when one is done"
+    )
+    bar = Bar(burst.number, 0, burst.over, width=BAR, color="blue")
+    line.add_row(bar, f"{burst.over} of {burst.number} over", left if burst.over < burst.number else "")
+    return line
+
+
+class Screen:
+    """Shows Numbers: in place where there is a terminal, otherwise as a line each second in which one has changed."""
+
+    def __init__(self, numbers, where):
+        self._numbers, self._where, self._most = numbers, where, 1
+        self._console = Console(highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=False)
+        self._line, self._due = None, 0
+
+    def __enter__(self):
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_):
+        self.show(last=True)
+        self._live.stop()
+
+    def show(self, last=False):
+        self._numbers.look()
+        self._most = max(self._most, *self._numbers.history.ready.values(), 1)
+        if self._console.is_terminal:
+            self._live.update(as_screen(self._numbers, self._where, self._most), refresh=True)
+        elif last or time.monotonic() > self._due:
+            self._due = time.monotonic() + LINE
+            line = as_line(self._numbers)
+            if line[7:] != self._line or last:  # but for the time
+                self._line = line[7:]
+                print(line, flush=True)
+
+
+def follow(recording, where, burst=None):
+    """Show what happens, and return whether the burst is over: Ctrl-C ends this before."""
+    numbers = Numbers(recording, burst)
+    with suppress(KeyboardInterrupt), Screen(numbers, where) as screen:
+        while burst is None or not burst.is_over(recording.history):
+            screen.show()
+            if burst and not burst.began and recording.history.counts:
+                burst.start()
+            time.sleep(LOOK)
+        deadline = time.monotonic() + LAST
+        while recording.history.unacked and time.monotonic() < deadline:
+            screen.show()
+            time.sleep(LOOK)
+        return True
+    return False

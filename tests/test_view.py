@@ -1,0 +1,216 @@
+"""`burst`, `view` and `picture` against real workers, and against what the predictions themselves wrote down."""
+
+import json
+import re
+import signal
+import sys
+from collections import Counter
+from xml.etree import ElementTree
+
+import psutil
+import pytest
+from conftest import Terminal, eventually
+
+from lab.history import History
+from lab.observe import waiting, workers
+from lab.picture import draw, rows
+
+CONFIG = """
+broker_url = "amqp://nobody@localhost:1//"
+task_acks_late = True
+task_reject_on_worker_lost = True
+worker_prefetch_multiplier = 1
+broker_connection_retry_on_startup = True
+"""
+# Each attempt writes down when it began and ended, and in which process; some fail, are tried again, or kill it.
+APP = """
+import json, os, pathlib, signal, time
+from celery import Celery
+
+app = Celery("my_ml_app")
+app.config_from_object("celeryconfig")
+
+@app.task(bind=True, max_retries=1)
+def predict(self, payload):
+    diary = {"id": self.request.id, "process": os.getpid(), "started": time.time()}
+    what = payload["message"].partition(" ")[0]
+    first = not pathlib.Path(self.request.id).exists()
+    pathlib.Path(self.request.id).touch()
+    time.sleep(payload.get("seconds", 1))
+    diary["outcome"] = {"3": "failed", "5": "retried", "7": "returned"}.get(what, "succeeded")
+    if diary["outcome"] in ("retried", "returned") and not first:
+        diary["outcome"] = "succeeded"
+    with open("diary", "a") as file:
+        file.write(json.dumps(diary | {"ended": time.time()}) + "\\n")
+    if diary["outcome"] == "failed":
+        raise ValueError("as asked")
+    if diary["outcome"] == "retried":
+        raise self.retry(countdown=0)
+    if diary["outcome"] == "returned":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+RUN = r"its data +(\S+\.jsonl)"
+
+
+@pytest.fixture
+def lab(served):
+    """A student whose predictions keep a diary; workers send no events until somebody asks."""
+    (served.path / "celeryconfig.py").write_text(CONFIG)
+    (served.path / "my_ml_app.py").write_text(APP)
+    return served
+
+
+def worker(student, name, *options):
+    terminal = student.open("celery", "-A", "my_ml_app", "worker", "--without-mingle", "-n", name, *options)
+    eventually(lambda: workers(student.app, [name]), "the worker answers")
+    return terminal
+
+
+def burst(student, *options):
+    return student.open("python", "-m", "lab", "burst", *options)
+
+
+def view(student, columns=80):
+    terminal = Terminal(
+        [sys.executable, "-m", "lab", "view"], cwd=str(student.path), env=student.env, dimensions=(24, columns)
+    )
+    student.terminals.append(terminal)
+    return terminal
+
+
+def history(student, printed):
+    return History.read(student.path / re.search(RUN, printed)[1])
+
+
+def test_a_burst_agrees_with_what_its_predictions_wrote_down(lab):
+    student = lab
+    worker(student, "one@here", "--autoscale=3,1")
+    worker(student, "two@here", "-c", "2")
+    printed, status = student.run("python", "-m", "lab", "burst", "12", "--seconds", "1.5")
+    assert status == 0, printed
+    assert "12 of 12 sent: 11 succeeded, 1 failed." in printed
+    last = [line for line in printed.splitlines() if "sent 12" in line][-1]
+    assert "Ready 0  Unacked 0  running 0  processes 5  done 11  failed 1" in last
+    diary = [json.loads(line) for line in (student.path / "diary").read_text().splitlines()]
+    seen = {(one.id, one.outcome): one for one in history(student, printed).ended}
+    assert Counter(outcome for _, outcome in seen) == {"succeeded": 11, "failed": 1, "retried": 1, "returned": 1}
+    for entry in diary:
+        attempt = seen[entry["id"], entry["outcome"]]
+        assert attempt.process == entry["process"]
+        assert attempt.sent <= attempt.started == pytest.approx(entry["started"], abs=0.3)
+        late = 0.3 if attempt.outcome == "succeeded" else 1.5  # of others Celery does not say how long they ran
+        assert attempt.ended == pytest.approx(entry["ended"], abs=late)
+    assert {one.worker for one in seen.values()} == {"one@here", "two@here"}
+    pictured_as_in(diary, student, printed)
+
+
+def pictured_as_in(diary, student, printed):
+    past = history(student, printed)
+    assert [what for _, _, what in past.faults] == ["a prediction went back into the queue"]
+    drawn = [(one, row) for those in rows(past).values() for row in those for one in row.attempts]
+    assert len(drawn) == len(diary)
+    assert all(one.process in row.processes for one, row in drawn)
+    assert sorted(map(len, rows(past).values())) == [2, 3]  # the killed process and the one after it share a row
+    svg, png = ((student.path / path).read_bytes() for path in re.findall(r"picture +(\S+)", printed))
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert png.startswith(b"\x89PNG")
+
+
+def test_a_view_shows_what_others_sent_from_before_they_began(lab):
+    student = lab
+    terminal = view(student)
+    terminal.see("No worker answers")
+    worker(student, "one@here", "-c", "2")
+    terminal.see(r"one@here", r"□□", "2 processes, 0 busy")
+    tasks = [student.app.send_task("my_ml_app.predict", [{"message": "hello", "seconds": 4}]).id for _ in range(5)]
+    terminal.see(r"5 +3 +2 +2 +0 +0 ", "queue +celery .*3 Ready", "■■", "2 processes, 2 busy")
+    assert waiting(student.app) == 3
+    terminal.see(r"5 +0 +0 +0 +5 +0 ")
+    terminal.sendintr()
+    path = terminal.see(RUN)[1]
+    terminal.left()
+    ended = History.read(student.path / path).ended
+    assert {one.id for one in ended} == set(tasks)
+    assert len({one.process for one in ended}) == 2
+
+
+def test_a_view_opened_in_the_middle_knows_what_runs(lab):
+    student = lab
+    worker(student, "one@here", "-c", "2")
+    task = student.app.send_task("my_ml_app.predict", [{"message": "hello", "seconds": 4}]).id
+    eventually((student.path / task).exists, "it runs")
+    terminal = view(student, 200)
+    terminal.see("■.*□.*2 processes, 1 busy", "□□.*2 processes, 0 busy")
+    terminal.sendintr()
+    ended = History.read(student.path / terminal.see(RUN)[1]).ended
+    assert [(one.id, one.outcome, one.process is None) for one in ended] == [(task, "succeeded", False)]
+    assert ended[0].ended - ended[0].started == pytest.approx(4, abs=0.3)
+
+
+def test_a_view_of_nothing_draws_nothing(student):
+    terminal = view(student)
+    terminal.see(r"Nothing listens at localhost:\d+\. Waiting for the broker")
+    terminal.sendintr()
+    terminal.see("No prediction was seen, so there is nothing to draw.")
+    terminal.left()
+    assert not list((student.path / ".lab" / "runs").iterdir())
+
+
+def test_a_broker_that_goes_away_and_comes_back(with_valkey):
+    student = with_valkey
+    terminal = view(student)
+    terminal.see("No worker answers")
+    broker = student.given.pop()
+    broker.send_signal(signal.SIGTERM)
+    broker.wait()
+    terminal.see("Nothing listens at .*Waiting for the broker")
+    student.open(*map(str, broker.args), "--appendonly", "no")
+    terminal.see("the broker was away", "No worker answers")
+    student.ask("hello")
+    terminal.see("1 Ready")
+    terminal.sendintr()
+    terminal.see("No prediction was seen")
+    terminal.left()
+
+
+@pytest.mark.parametrize("answer, kept", [("y", False), ("n", True)])
+def test_ctrl_c_stops_a_burst_and_asks_what_to_do_with_what_waits(with_rabbitmq, answer, kept):
+    student = with_rabbitmq
+    terminal = burst(student, "40", "--over", "40")
+    terminal.see(r"4 +4 +0 +0 +0 +0 ", "No worker answers")
+    terminal.sendintr()
+    number = int(terminal.see(r"(\d+) of \d+ predictions have not begun")[1])
+    terminal.see(r"Take them back out of the queue\?")
+    terminal.sendline(answer)
+    assert terminal.left() == 130
+    assert len(student.messages()) == number * kept
+
+
+def test_predictions_that_nobody_has_are_called_lost(with_rabbitmq):
+    """A worker that acknowledges early is killed: its predictions are in no queue, and in no worker."""
+    student = with_rabbitmq
+    (student.path / "celeryconfig.py").write_text('broker_url = "amqp://nobody@localhost:1//"\n')
+    killed = worker(student, "one@here", "-c", "2")
+    terminal = burst(student, "2", "--seconds", "30")
+    terminal.see("2 processes, 2 busy")
+    for process in [*psutil.Process(killed.pid).children(recursive=True), psutil.Process(killed.pid)]:
+        process.kill()
+    terminal.see(r"was lost", r"2 of 2 sent: 2 lost \(neither a queue nor a worker has them\)")
+    past = History.read(student.path / terminal.see(RUN)[1])
+    assert [one.outcome for one in past.ended] == ["lost", "lost"]
+
+
+def test_a_picture_of_many_predictions_drops_none(tmp_path):
+    path = tmp_path / "many.jsonl"
+    with open(path, "w") as file:
+        file.write('{"time": 1000, "fact": "pool", "worker": "one@here", "processes": [1, 2]}\n')
+        for number in range(6000):
+            task = {"id": f"task {number}", "worker": "one@here"}
+            for kind, seconds in (("started", 0), ("succeeded", 0.009)):
+                fact = {"time": 1000 + number / 100 + seconds, "fact": kind, "runtime": 0.009, **task}
+                file.write(json.dumps(fact) + "\n")
+    drawn = rows(History.read(path))["one@here"]
+    assert sum(len(row.attempts) for row in drawn) == 6000
+    svg = draw(History.read(path), path)[0].read_text()
+    assert "6000 predictions are too many for a bar each" in svg
+    assert "6000 were too short to see their process" in svg

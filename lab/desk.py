@@ -15,7 +15,7 @@ from celery.utils.nodenames import nodesplit
 from lab import student
 from lab.fault import Fault, Wrong
 from lab.folder import Claim
-from lab.follow import HEARING, hearing
+from lab.follow import HEARING, hearing, switch_events_on
 from lab.observe import (
     AWAY,
     PORTS,
@@ -32,7 +32,6 @@ from lab.observe import (
 from lab.student import TASK
 
 LOOK = 0.1  # seconds between two looks at a fact
-EVENTS_SWITCHED_ON = {"ok": "task events enabled"}  # what a worker answers that sent none of its tasks
 
 
 class NotRegistered(Wrong):
@@ -335,7 +334,7 @@ class Desk:
     def inspect(self, what):
         """What `celery inspect WHAT` says of the worker now; None when it says nothing for a second."""
         with suppress(*AWAY):
-            inspect = self.app.control.inspect(destination=[self.worker.name], timeout=HEARING)
+            inspect = self.app.control.inspect(destination=[self.worker.name], timeout=HEARING, limit=1)
             return (getattr(inspect, what)() or {}).get(self.worker.name)
         return None
 
@@ -346,11 +345,11 @@ class Desk:
         return f"http://localhost:{port}" if port else Claim.held("stack").get("flower", "http://localhost:5555")
 
     def workers_in_flower(self):
-        """Names of the workers that Flower shows as online: none when it does not answer."""
+        """The workers that Flower shows as online, {name: predictions that run there}: none when it does not answer."""
         with suppress(Fault):
             rows = get(self.flower, "/workers?json=1&refresh=1").json()["data"]
-            return sorted(row["hostname"] for row in rows if row["status"])
-        return []
+            return {row["hostname"]: row.get("active") or 0 for row in rows if row["status"]}
+        return {}
 
     def messages_wait(self, queue=None):
         number = waiting(self.app, queue or self.queue)
@@ -397,12 +396,10 @@ class Desk:
     def _task_events(self):
         """Let every worker send events of its tasks; those that did not do so before stop it at the end."""
         names = sorted({worker.name for worker in self.online})
-        control = self.app.control
-        answers = control.enable_events(names, reply=True, timeout=HEARING, limit=len(names)) if names else []
-        switched_on = [name for answer in answers for name, say in answer.items() if say == EVENTS_SWITCHED_ON]
+        _, switched_on = switch_events_on(self.app, names) if names else ([], [])
         try:
             yield
         finally:
             if switched_on:
                 with suppress(*AWAY):
-                    control.disable_events(switched_on)
+                    self.app.control.disable_events(switched_on)

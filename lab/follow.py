@@ -21,6 +21,7 @@ EVERY = 0.5  # seconds between two rounds of questions to broker and workers
 ROLL_CALL = 5  # seconds between two calls to all workers to send events; Flower's come as often
 GONE = 15  # seconds without a sign of a worker elsewhere; its heartbeat comes every 2
 TTL = 60  # seconds that an event waits for a busy follower; Celery's 5 would lose the end of a large burst
+EVENTS_SWITCHED_ON = {"ok": "task events enabled"}  # what a worker answers that sent none of its tasks
 KINDS = {"sent", "received", "started", "succeeded", "failed", "retried", "rejected", "revoked"}
 
 
@@ -62,6 +63,15 @@ def hearing(app, note):
             listener.join(HEARING)
 
 
+def switch_events_on(app, workers=None, connection=None):
+    """Let workers, by default all, send events of their tasks: their names, and of these who did not do so before."""
+    answers = app.control.enable_events(
+        workers, reply=True, timeout=HEARING, limit=workers and len(workers), connection=connection
+    )
+    said = {name: say for answer in answers or [] for name, say in answer.items()}
+    return list(said), [name for name, say in said.items() if say == EVENTS_SWITCHED_ON]
+
+
 class Follower:
     """Tells what happens until it is closed, as facts: {"time": seconds since 1970, "fact": kind, …}. The kinds:
 
@@ -80,9 +90,9 @@ class Follower:
         self._signs = {}  # worker: when it was last heard
         self._pools = {}  # worker: its processes
         self._mains = {}  # worker: its main process, if it runs on this machine
+        self._switched_on = set()  # workers that send events of their tasks only since we asked
         self._busy = set()  # workers that ran tasks when they were asked last
-        self._roll_call = 0
-        self._over = threading.Event()
+        self._over, self._failed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._web = None
 
@@ -92,7 +102,7 @@ class Follower:
 
     def __exit__(self, *_):
         self._over.set()
-        self._thread.join(ANSWER)
+        self._thread.join(2 * ANSWER)
 
     def facts(self):
         """All that was told since the last time."""
@@ -100,12 +110,14 @@ class Follower:
             while True:
                 yield self._told.get_nowait()
 
-    def look(self):
-        """Ask broker and workers once, without waiting for events, and return the facts."""
+    def look(self, workers):
+        """Ask the broker and these workers once, without waiting for events, and return the facts."""
+        self._signs = dict.fromkeys(workers, time.time())
         with self._app.connection_for_read() as connection:
             connection.connect()
+            self._count(connection)
             self._ask(connection)
-        return list(self.facts())
+        return self.facts()
 
     def _tell(self, fact, at=None, **details):
         self._told.put({"time": round(at or time.time(), 4), "fact": fact, **details})
@@ -115,18 +127,37 @@ class Follower:
         while not self._over.is_set():
             try:
                 ask(self._app.conf.broker_url)
-                with hearing(self._app, self._note) as heard, self._app.connection_for_read() as connection:
-                    connection.connect()
+                with hearing(self._app, self._note) as heard:
                     why = None
                     self._tell("broker", answers=True)
-                    while heard.is_alive() and not self._over.is_set():
-                        self._ask(connection)
-                        self._over.wait(EVERY)
+                    self._call_roll(None)
+                    self._repeat_all(heard)
+                    if self._over.is_set() and self._switched_on:
+                        self._app.control.disable_events(list(self._switched_on))
             except (*AWAY, Fault) as error:
                 if str(error) != why:
                     why = str(error)
                     self._tell("broker", answers=False, why=why)
                 self._over.wait(EVERY)
+
+    def _repeat_all(self, heard):
+        """Ask for everything, each in a thread of its own, until this is closed or one of them finds no broker."""
+        jobs = (self._count, EVERY), (self._ask, EVERY), (self._call_roll, ROLL_CALL)
+        threads = [threading.Thread(target=self._repeat, args=job, daemon=True) for job in jobs]
+        for thread in threads:
+            thread.start()
+        while all(thread.is_alive() for thread in (heard, *threads)) and not self._over.wait(LOOK):
+            pass
+        self._failed.set()
+        for thread in threads:
+            thread.join(ANSWER)
+        self._failed.clear()
+
+    def _repeat(self, job, every):
+        with suppress(*AWAY), self._app.connection_for_read() as connection:
+            connection.connect()
+            while not self._over.is_set() and not self._failed.wait(every):
+                job(connection)
 
     def _note(self, event):
         group, _, kind = event["type"].partition("-")
@@ -147,18 +178,23 @@ class Follower:
             details |= {name: event[name] for name in ("requeue", "runtime") if name in event}
             self._tell(kind, event["timestamp"], **details)
 
+    def _call_roll(self, connection):
+        """Find all workers, also those without heartbeats, and let them send events."""
+        self._switch_events_on(None, connection)
+
+    def _switch_events_on(self, workers, connection):
+        found, switched_on = switch_events_on(self._app, workers, connection)
+        self._signs |= dict.fromkeys(found, time.time())
+        self._switched_on.update(switched_on)
+
     def _ask(self, connection):
-        self._count(connection)
-        if time.time() >= self._roll_call:
-            self._roll_call = time.time() + ROLL_CALL
-            self._app.control.enable_events(connection=connection)
-            if not self._signs:
-                self._signs = dict.fromkeys(self._inspect(connection, None).ping() or {}, time.time())
-        if known := sorted(self._signs):
+        known = sorted(self._signs)
+        if new := [worker for worker in known if worker not in self._pools]:
+            self._switch_events_on(new, connection)
+            for queues in (self._inspect(connection, new).active_queues() or {}).values():
+                self._queues.update(queue["name"] for queue in queues)
+        if known:
             inspect = self._inspect(connection, known)
-            if not self._pools.keys() >= set(known):
-                for queues in (inspect.active_queues() or {}).values():
-                    self._queues.update(queue["name"] for queue in queues)
             pools, active = inspect.stats() or {}, inspect.active() or {}
             for worker in known:
                 self._see(worker, pools.get(worker), active.get(worker))

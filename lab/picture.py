@@ -10,6 +10,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lab.follow import ROLL_CALL
+
 WIDTH = 10  # inches; at DPI, the width of a README
 DPI = 120
 LEAD = 0.5  # seconds before the first prediction
@@ -57,11 +59,15 @@ def lives(history):
     for time, worker, processes in [*history.sizes, *((history.now, worker, []) for worker in history.pools)]:
         before = {key for key in begins if key[0] == worker}
         now = {(worker, process) for process in processes}
-        begins |= {key: min(time, first.get(key, time)) for key in now - before}
+        is_first = not (found[worker] or before) and time < history.begin + ROLL_CALL
+        seen = history.begin if is_first else time  # the first to be seen were there before
+        begins |= {
+            key: min(seen, first.get(key, seen)) for key in now - before
+        }  # who was there first, was there before
         for key in before - now:  # whoever takes its place may have begun before it was seen that this one had ended
             end = min([time, *(begins[newcomer] for newcomer in now - before)])
             found[worker].append((begins.pop(key), max(end, last.get(key, end)), key[1]))
-    return {worker: sorted(those) for worker, those in found.items()}
+    return {worker: sorted(those) for worker, those in found.items() if those}
 
 
 def rows(history):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from lab.desk import TooLong
 from lab.fault import Wrong
+from lab.follow import Follower
+from lab.history import History
 from lab.observe import waiting
 
 KEEPS_WORKER_BUSY = True  # for as long as a prediction takes
@@ -81,13 +83,11 @@ def check(desk):
         yield f"messages: {number} sent by the check" if number else f"messages: {view.all} of your own"
         yield f"worker: {view.running} predictions run, {view.reserved} messages wait inside {worker.name}"
         yield f"broker: {view.ready} messages wait in the queue {desk.queue!r}"
-        if names := desk.workers_in_flower():
-            yield f"Flower: {'1 worker' if len(names) == 1 else f'{len(names)} workers'}, {', '.join(names)}"
-        if desk.broker.is_rabbitmq:
-            left = ALL - (time.monotonic() - begin)
-            seen = desk.wait(lambda: crowd_on_dashboard(desk), "new numbers on the dashboard", left)
-            numbers = seen and f"{seen['messages_ready']} Ready, {seen['messages_unacknowledged']} Unacked"
-            yield f"dashboard: {numbers or 'still the numbers of some seconds ago; look at it again'}"
+        left = ALL - (time.monotonic() - begin)
+        agreed = desk.wait(lambda: (now := said(desk)).agree and now, "view, dashboard and Flower to agree", left)
+        yield from (agreed or said(desk)).facts
+        if not agreed:
+            yield "these differ, since some are some seconds old: look at them again"
 
 
 def look(desk):
@@ -100,10 +100,43 @@ def crowd(desk):
     return view if view.is_a_crowd else None
 
 
-def crowd_on_dashboard(desk):
-    """The queue as the dashboard has it, once its numbers are as new as the crowd."""
-    queue = desk.consumers_on_dashboard()
-    return queue if queue and queue["messages_ready"] == waiting(desk.app, desk.queue) else None
+@dataclass
+class Said:
+    """What the broker, `view`, RabbitMQ's dashboard and Flower say: Ready, Unacked, running; None for what does not."""
+
+    ready: int
+    view: History
+    dashboard: dict | None
+    flower: dict
+
+    @property
+    def agree(self):
+        ready, unacked, running = sum(self.view.ready.values()), self.view.unacked, len(self.view.running)
+        dashboard = self.dashboard or {"messages_ready": ready, "messages_unacknowledged": unacked}
+        return (
+            self.ready == ready == dashboard["messages_ready"]
+            and unacked == dashboard["messages_unacknowledged"]
+            and (not self.flower or sum(self.flower.values()) == running)
+        )
+
+    @property
+    def facts(self):
+        ready, unacked, running = sum(self.view.ready.values()), self.view.unacked, len(self.view.running)
+        yield f"view: {ready} Ready, {'unknown' if unacked is None else unacked} Unacked, {running} running"
+        if self.dashboard:
+            ready, unacked = self.dashboard["messages_ready"], self.dashboard["messages_unacknowledged"]
+            yield f"dashboard: {ready} Ready, {unacked} Unacked"
+        if self.flower:
+            workers = "1 worker" if len(self.flower) == 1 else f"{len(self.flower)} workers"
+            yield f"Flower: {workers}, {sum(self.flower.values())} running"
+
+
+def said(desk):
+    view = History()
+    for fact in Follower(desk).look([worker.name for worker in desk.takers]):
+        view.note(fact)
+    dashboard = desk.consumers_on_dashboard() if desk.broker.is_rabbitmq else None
+    return Said(waiting(desk.app, desk.queue), view, dashboard, desk.workers_in_flower())
 
 
 def too_fast(sent):

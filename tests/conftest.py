@@ -81,6 +81,16 @@ class Terminal(pexpect.spawn):
         """Type more than a terminal holds: the program has to be read meanwhile, for it writes what is typed."""
         threading.Thread(target=self.send, args=[text], daemon=True).start()
 
+    def unwatched(self):
+        """Let it print whatever it likes: a program waits when nobody reads a full terminal."""
+
+        def read():
+            with suppress(OSError, ValueError):  # the terminal is closed
+                self.read()
+
+        self.timeout = None
+        threading.Thread(target=read, daemon=True).start()
+
     def left(self):
         """The exit status, once the program has ended by itself."""
         self.expect(pexpect.EOF)

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 BEGIN = time.monotonic()
@@ -156,8 +157,13 @@ def burst(number, seconds, over):
         waiting = sent.waiting(recording.history)
         if not done and waiting:
             tell(f"{len(waiting)} of {sent.sent} predictions have not begun.")
-            if sys.stdin.isatty() and click.confirm("Take them back out of the queue?"):
-                sent.withdraw(waiting)
+            try:
+                if sys.stdin.isatty() and click.confirm("Take them back out of the queue?"):
+                    sent.withdraw(waiting)
+            except click.Abort:
+                tell()
+            except Fault as fault:
+                tell(f"They stay in the queue. {fault.sentences()}")
     if sent.fault:
         raise sent.fault
     tell(sent.summary(recording.history))
@@ -170,10 +176,12 @@ def burst(number, seconds, over):
 @click.argument("file", metavar="[FILE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def picture(file):
     """Draw the last view or burst once more, or the one in FILE."""
-    files = [file] if file else sorted(Path(".lab/runs").glob("*.jsonl"))
-    if not files:
-        raise Fault("There is nothing to draw yet", "Send a burst: `python -m lab burst 60 --seconds 1`")
-    show_picture(files[-1])
+    if file:
+        return show_picture(file)
+    for latest in sorted(Path(".lab/runs").glob("*.jsonl"), reverse=True):
+        with suppress(Fault):  # a view that has not seen anything yet
+            return show_picture(latest)
+    raise Fault("There is nothing to draw yet", "Send a burst: `python -m lab burst 60 --seconds 1`")
 
 
 def show_servers(lab):
@@ -194,13 +202,17 @@ def show_servers(lab):
 
 
 def show_picture(run):
-    """Draw what is in the file of a view or a burst."""
+    """Draw what is in the file of a view or a burst. Raises Fault."""
     from lab.history import History
     from lab.picture import draw
 
-    for path in draw(History.read(run), run):
-        show("picture", os.path.relpath(path))
-    show("its data", os.path.relpath(run))
+    try:
+        for path in draw(History.read(run), run):
+            show("picture", os.path.relpath(path))
+        show("its data", os.path.relpath(run))
+    except KeyboardInterrupt:
+        tell("Not drawn. `python -m lab picture` draws it.")
+        raise
 
 
 def show_stack(lab):

@@ -6,7 +6,9 @@ import uuid
 from collections import Counter
 
 from lab.desk import OtherArguments
-from lab.observe import take_back
+from lab.fault import Fault
+from lab.history import OVER
+from lab.observe import ANSWER, AWAY, ask, take_back
 
 AGAIN = 1  # seconds until what could not be sent is tried again
 QUIET = 5  # seconds in which nothing happens, and nobody has a prediction, until it is called lost
@@ -23,7 +25,7 @@ class Burst:
         self._desk, self.number, self._seconds, self._spread = desk, number, seconds, over
         self._mark = f"burst-{uuid.uuid4().hex[:8]}"
         self._outstanding = {}
-        self.sent, self.outcomes = 0, Counter()
+        self.sent, self.outcomes, self._longest = 0, Counter(), 0
         self.problem = self.fault = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send_all, daemon=True)
@@ -39,7 +41,7 @@ class Burst:
         """Send no more."""
         self._stop.set()
         if self.began:
-            self._thread.join()
+            self._thread.join(ANSWER)
 
     @property
     def began(self):
@@ -62,12 +64,14 @@ class Burst:
     def note(self, attempt):
         """Take the end of an Attempt into account."""
         self._last = time.monotonic()
-        if attempt.outcome in ("succeeded", "failed", "revoked") and self._outstanding.pop(attempt.id, None):
+        if attempt.outcome in OVER and self._outstanding.pop(attempt.id, None):
             self.outcomes[attempt.outcome] += 1
+            if attempt.outcome == "succeeded" and attempt.started:
+                self._longest = max(self._longest, attempt.ended - attempt.started)
 
     def waiting(self, history):
         """Ids of those that have not begun."""
-        return self._outstanding.keys() - history.running.keys()
+        return self._outstanding.keys() - {task for task, _ in history.running}
 
     def lost(self, history):
         """How many have neither ended nor are anywhere: not in the queue, and not in any worker."""
@@ -85,12 +89,19 @@ class Burst:
         counts = {**self.outcomes, "not done yet": self.sent - self.over - lost}
         counts["lost (neither a queue nor a worker has them)"] = lost
         said = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
-        return f"{self.sent} of {self.number} sent: {said or 'none of them has ended'}."
+        summary = f"{self.sent} of {self.number} sent: {said or 'none of them has ended'}."
+        if self._seconds is not None and self._longest > 2 * self._seconds + 1:
+            summary += f' One took {self._longest:.1f} s: your predict does not sleep for payload["seconds"].'
+        return summary
 
     def withdraw(self, tasks):
-        """Take these predictions back, as far as they have not begun."""
-        self._desk.app.control.revoke_by_stamped_headers({"burst": self._mark})
-        take_back(self._desk.app, self._desk.queue, set(tasks))
+        """Take these predictions back, as far as no worker has them. Raises Fault."""
+        ask(self._desk.app.conf.broker_url)
+        try:
+            self._desk.app.control.revoke_by_stamped_headers({"burst": self._mark})
+            self.outcomes["taken back"] += take_back(self._desk.app, self._desk.queue, set(tasks))
+        except AWAY as error:
+            raise Fault(f"The broker does not answer: {error}") from None
 
     def _send_all(self):
         for number in range(self.number):

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from urllib.parse import quote
 
@@ -52,6 +53,8 @@ def hearing(app, note):
     with app.connection_for_read() as connection, app.events.default_dispatcher() as announcer:
         connection.connect()
         receiver = app.events.Receiver(connection, handlers={"*": hear}, queue_ttl=TTL)
+        # Timestamps are seconds since 1970 everywhere: Celery would move them by the difference of two time zones.
+        receiver.event_from_message = partial(receiver.event_from_message, localize=False)
         listener = threading.Thread(target=listen, daemon=True)
         listener.start()
         try:
@@ -75,10 +78,11 @@ def switch_events_on(app, workers=None, connection=None):
 class Follower:
     """Tells what happens until it is closed, as facts: {"time": seconds since 1970, "fact": kind, …}. The kinds:
 
-    sent, received, started, succeeded, failed, retried, rejected, revoked: Celery's event of a task (id, worker;
-    queue, when sent; why, when it failed or is tried again; requeue, when rejected; runtime, when it succeeded).
+    sent, received, started, succeeded, failed, retried, rejected, revoked: Celery's event of a task (id; worker, unless
+    sent; why, when it failed or is tried again; requeue, when rejected; runtime in seconds, when it succeeded).
     active: what a worker runs (worker; tasks, each with id, process or None, and when it started).
-    pool: the processes of a worker's pool, when others than before. gone: a worker (after, seconds, when it was lost).
+    pool: the processes of a worker's pool, when others than before, None for each thread. gone: a worker has not been
+    heard since (worker; lost, unless it had said that it ends).
     counts: the broker's: ready, {queue: messages that wait}; unacked, how many workers hold, or None if nobody says.
     broker: whether it answers; why, if not.
     """
@@ -90,9 +94,8 @@ class Follower:
         self._signs = {}  # worker: when it was last heard
         self._pools = {}  # worker: its processes
         self._mains = {}  # worker: its main process, if it runs on this machine
-        self._switched_on = set()  # workers that send events of their tasks only since we asked
-        self._busy = set()  # workers that ran tasks when they were asked last
-        self._over, self._failed = threading.Event(), threading.Event()
+        self._leaving = set()  # workers that have said that they end, and may yet finish what they run
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._web = None
 
@@ -132,45 +135,43 @@ class Follower:
                     self._tell("broker", answers=True)
                     self._call_roll(None)
                     self._repeat_all(heard)
-                    if self._over.is_set() and self._switched_on:
-                        self._app.control.disable_events(list(self._switched_on))
             except (*AWAY, Fault) as error:
-                if str(error) != why:
-                    why = str(error)
+                if why is None:
+                    why = error.sentences() if isinstance(error, Fault) else f"The broker does not answer: {error}."
                     self._tell("broker", answers=False, why=why)
                 self._over.wait(EVERY)
 
     def _repeat_all(self, heard):
         """Ask for everything, each in a thread of its own, until this is closed or one of them finds no broker."""
+        failed = threading.Event()
         jobs = (self._count, EVERY), (self._ask, EVERY), (self._call_roll, ROLL_CALL)
-        threads = [threading.Thread(target=self._repeat, args=job, daemon=True) for job in jobs]
+        threads = [threading.Thread(target=self._repeat, args=(failed, *job), daemon=True) for job in jobs]
         for thread in threads:
             thread.start()
         while all(thread.is_alive() for thread in (heard, *threads)) and not self._over.wait(LOOK):
             pass
-        self._failed.set()
+        failed.set()
         for thread in threads:
             thread.join(ANSWER)
-        self._failed.clear()
 
-    def _repeat(self, job, every):
+    def _repeat(self, failed, job, every):
         with suppress(*AWAY), self._app.connection_for_read() as connection:
             connection.connect()
-            while not self._over.is_set() and not self._failed.wait(every):
+            while not failed.wait(every):
                 job(connection)
 
     def _note(self, event):
         group, _, kind = event["type"].partition("-")
         worker = event["hostname"]
         if group == "worker":
-            if kind == "offline":
-                self._gone(worker, event["timestamp"])
-            else:
-                self._signs[worker] = time.time()
+            self._signs[worker] = time.time()
+            if kind in ("offline", "online"):
+                (self._leaving.add if kind == "offline" else self._leaving.discard)(worker)
         elif group == "task" and kind in KINDS:
             details = {"id": event["uuid"], "worker": worker}
             if kind == "sent":
-                details = {"id": event["uuid"], "queue": event["routing_key"]}
+                details = {"id": event["uuid"]}
+                self._queues.add(event["queue"] or self._app.conf.task_default_queue)
             else:
                 self._signs[worker] = time.time()
             if "exception" in event:
@@ -183,12 +184,13 @@ class Follower:
         self._switch_events_on(None, connection)
 
     def _switch_events_on(self, workers, connection):
-        found, switched_on = switch_events_on(self._app, workers, connection)
+        found, _ = switch_events_on(self._app, workers, connection)
         self._signs |= dict.fromkeys(found, time.time())
-        self._switched_on.update(switched_on)
 
     def _ask(self, connection):
-        known = sorted(self._signs)
+        for worker in [worker for worker in self._leaving & self._signs.keys() if self._is_gone(worker)]:
+            self._gone(worker)
+        known = sorted(self._signs.keys() - self._leaving)
         if new := [worker for worker in known if worker not in self._pools]:
             self._switch_events_on(new, connection)
             for queues in (self._inspect(connection, new).active_queues() or {}).values():
@@ -207,15 +209,15 @@ class Follower:
             self._signs[worker] = time.time()
             if nodesplit(worker)[1] == socket.gethostname():
                 self._mains[worker] = stats["pid"]
-            processes = sorted(stats["pool"].get("processes") or [])
+            pool = stats["pool"]
+            processes = sorted(pool.get("processes") or []) or [None] * pool["max-concurrency"]
             if self._pools.get(worker) != processes:
                 self._pools[worker] = processes
                 self._tell("pool", worker=worker, processes=processes)
-        elif self._has_ended(worker) or time.time() - self._signs[worker] > GONE:
-            self._gone(worker, lost=True)
-        if active is not None and (active or worker in self._busy):
+        elif self._is_gone(worker):
+            self._gone(worker)
+        if active is not None:
             self._tell("active", worker=worker, tasks=[self._running(task) for task in active if task["time_start"]])
-            self._busy = self._busy - {worker} | ({worker} if active else set())
 
     def _running(self, task):
         process = task["worker_pid"]
@@ -223,14 +225,20 @@ class Follower:
             process = None  # a thread has no process of its own
         return {"id": task["id"], "process": process, "started": round(task["time_start"], 4)}
 
-    def _has_ended(self, worker):
-        return worker in self._mains and not psutil.pid_exists(self._mains[worker])
+    def _is_gone(self, worker):
+        """A worker on this machine may be busy as long as it likes; of another one only its signs are seen."""
+        if worker in self._mains:
+            with suppress(psutil.NoSuchProcess):
+                return psutil.Process(self._mains[worker]).status() == psutil.STATUS_ZOMBIE
+            return True
+        return time.time() - self._signs[worker] > GONE
 
-    def _gone(self, worker, at=None, lost=False):
-        sign = self._signs.pop(worker, None)
+    def _gone(self, worker):
+        sign = self._signs.pop(worker)
         self._mains.pop(worker, None)
-        if sign and self._pools.pop(worker, None) is not None:
-            self._tell("gone", at or sign, worker=worker, lost=lost)
+        if self._pools.pop(worker, None) is not None:
+            self._tell("gone", sign, worker=worker, lost=worker not in self._leaving)
+        self._leaving.discard(worker)
 
     def _count(self, connection):
         ready = {}
@@ -238,9 +246,10 @@ class Follower:
             channel = connection.channel()
             try:
                 ready[queue] = channel.queue_declare(queue, passive=True).message_count
-                channel.close()
             except connection.channel_errors:
                 ready[queue] = 0
+            finally:
+                channel.close()
         self._tell("counts", ready=ready, unacked=self._unacked(connection))
 
     def _unacked(self, connection):

@@ -186,19 +186,23 @@ def waiting(app, queue=None):
 
 
 def take_back(app, queue, tasks):
-    """Take those messages out of a queue whose task ids are in tasks; the others keep their places."""
+    """Take those messages out of a queue whose task ids are in tasks, and return how many these were.
+
+    The others keep their places.
+    """
+    missing = len(tasks)
     with app.connection_for_write() as connection:
         channel = connection.default_channel
         if Address(app.conf.broker_url).is_redis:
             for message in channel.client.lrange(queue, 0, -1):
                 if json.loads(message)["headers"].get("id") in tasks:
-                    channel.client.lrem(queue, 1, message)
-            return
-        missing = len(tasks)
+                    missing -= channel.client.lrem(queue, 1, message)
+            return len(tasks) - missing
         while missing and (message := channel.basic_get(queue)):
             if (message.headers or {}).get("id") in tasks:
                 channel.basic_ack(message.delivery_tag)  # the others go back when the connection closes
                 missing -= 1
+    return len(tasks) - missing
 
 
 def workers(app, names=None):

@@ -1,6 +1,7 @@
 """The live view: what happens to predictions, as numbers that are kept up to date in a terminal, or as plain lines."""
 
 import json
+import os
 import time
 from collections import deque
 from contextlib import suppress
@@ -18,7 +19,7 @@ from lab.history import History
 
 LOOK = 0.2  # seconds between two looks at what has happened
 LINE = 1  # seconds between two lines, where there is no terminal
-SPAN = 5  # seconds over which the speed is taken
+SPAN = 5  # seconds over which the speed is taken, at least
 STALE = 3  # seconds after which the broker's counts are called old
 LAST = 2  # seconds after a burst in which RabbitMQ's dashboard may say that nothing is unacknowledged any more
 BAR = 24  # columns of a bar
@@ -30,11 +31,11 @@ class Recording:
 
     def __init__(self, desk):
         self.history = History()
-        self.path = Folder().data("runs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}.jsonl"
+        self.path = Folder().data("runs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}.jsonl"
         self._follower = Follower(desk)
 
     def __enter__(self):
-        self._file = open(self.path, "w", encoding="utf-8")
+        self._file = open(self.path, "x", encoding="utf-8")
         self._follower.__enter__()
         return self
 
@@ -55,6 +56,7 @@ class Recording:
         for fact in self._follower.facts():
             self._file.write(json.dumps(fact) + "\n")
             self.history.note(fact)
+        self._file.flush()
         ended, self.history.ended = self.history.ended, []
         return ended
 
@@ -87,16 +89,21 @@ class Numbers:
     def look(self):
         """Bring all numbers up to date."""
         for attempt in self._recording.take():
-            if attempt.started:
-                self.worked.add(attempt.ended - attempt.started)
-                if attempt.sent:
-                    self.waited.add(max(0, attempt.started - attempt.sent))
             if attempt.outcome in ("succeeded", "failed"):
-                self._ends.append(attempt.ended)
+                self._ends.append(time.time())
+                if attempt.started:
+                    self.worked.add(attempt.ended - attempt.started)
+                if attempt.started and attempt.sent:
+                    self.waited.add(max(0, attempt.started - attempt.sent))
             if self.burst:
                 self.burst.note(attempt)
-        while self._ends and self._ends[0] < time.time() - SPAN:
+        while self._ends and self._ends[0] < time.time() - self._span:
             self._ends.popleft()
+
+    @property
+    def _span(self):
+        """Seconds over which the speed is taken: those that work at the same time end at the same time."""
+        return max(SPAN, 2 * (self.worked.value or 0))
 
     @property
     def elapsed(self):
@@ -104,13 +111,13 @@ class Numbers:
 
     @property
     def speed(self):
-        """Predictions that ended in a second, over the last SPAN seconds."""
-        return len(self._ends) / max(1, min(SPAN, self.elapsed))
+        """Predictions that have ended in a second, lately."""
+        return len(self._ends) / max(1, min(self._span, self.elapsed))
 
     @property
     def sent(self):
-        """How many there are: where producers do not tell what they send, what waits is counted in the queue."""
-        return self.history.heard + (0 if self.history.sent else self.ready)
+        """How many there are, with those that waited before; of a burst, how many it has sent."""
+        return self.burst.sent if self.burst else self.history.sent
 
     @property
     def ready(self):
@@ -121,6 +128,8 @@ class Numbers:
         """Seconds until what was sent is done, if every process works from now on; None while that cannot be said."""
         if self.worked.value is None or not self.history.processes:
             return None
+        if self.worked.value < LOOK:  # then sending takes as long
+            return (self.burst.number - self.burst.over) / self.speed if self.speed else None
         return max(len(self.history.open) / self.history.processes, 1) * self.worked.value + self.burst.unsent
 
     @property
@@ -128,7 +137,7 @@ class Numbers:
         """What is in the way, as a sentence, or None."""
         history = self.history
         if history.answers is False:
-            return f"{history.why}. Waiting for the broker …"
+            return f"{history.why} Waiting …"
         if history.counts and (age := time.time() - history.counts[-1][0]) > STALE:
             return f"The broker has said nothing for {shown(age)}."
         if self.burst and self.burst.problem:
@@ -151,12 +160,8 @@ def shown(seconds):
     return f"{minutes}:{seconds:02} min" if minutes else f"{seconds} s"
 
 
-def counted(number, noun):
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def as_line(numbers):
-    """All numbers in a line, for a file or a pipe."""
+    """All numbers in a line, for a file or a pipe; running is of so many processes."""
     history = numbers.history
     unacked = "–" if history.unacked is None else history.unacked
     parts = [
@@ -164,8 +169,7 @@ def as_line(numbers):
         f"sent {numbers.sent}",
         f"Ready {numbers.ready}",
         f"Unacked {unacked}",
-        f"running {len(history.running)}",
-        f"processes {history.processes}",
+        f"running {len(history.running)}/{history.processes}",
         f"done {history.done}",
         f"failed {history.failed}",
         f"{numbers.speed:.1f}/s",
@@ -188,6 +192,7 @@ def as_screen(numbers, where, most):
         str(history.done),
         Text(str(history.failed), style="red" if history.failed else ""),
         f"{numbers.speed:.1f}/s",
+        style="dim" if history.answers is False else "",
     )
     rows = Table.grid(padding=(0, 2))
     for queue, ready in sorted(history.ready.items()):
@@ -196,10 +201,13 @@ def as_screen(numbers, where, most):
         busy = sum(attempt.worker == worker for attempt in history.running.values())
         size = max(len(processes), busy)
         units = Text("■" * min(busy, UNITS), style="blue") + Text("□" * (min(size, UNITS) - min(busy, UNITS)))
-        said = counted(len(processes), "process").replace("sss", "sses") if processes else "threads"
+        said = f"{len(processes)} {'process' if processes[:1] != [None] else 'thread'}"
+        said += "" if len(processes) == 1 else "es" if said.endswith("process") else "s"
         rows.add_row("worker", worker, units, f"{said}, {busy} busy")
     times = f"a prediction waited {shown(numbers.waited.value)}, and worked {shown(numbers.worked.value)}, on average"
-    lines = [Text(f"{where}   {shown(numbers.elapsed)}", style="bold"), head, rows, Text(times, style="dim")]
+    lines = [Text(f"{where}   {shown(numbers.elapsed)}", style="bold"), head]
+    lines += [rows] if rows.row_count else []
+    lines.append(Text(times, style="dim"))
     if numbers.burst:
         lines.append(progress(numbers))
     for begin, _, fault in history.faults[-2:]:
@@ -212,9 +220,7 @@ def as_screen(numbers, where, most):
 def progress(numbers):
     burst = numbers.burst
     line = Table.grid(padding=(0, 2))
-    left = (
-        f"about {shown(numbers.remaining)} left" if numbers.remaining else "how long it takes is seen when one is done"
-    )
+    left = f"about {shown(numbers.remaining)} left" if numbers.remaining else "the first one tells how long"
     bar = Bar(burst.number, 0, burst.over, width=BAR, color="blue")
     line.add_row(bar, f"{burst.over} of {burst.number} over", left if burst.over < burst.number else "")
     return line
@@ -234,8 +240,11 @@ class Screen:
             self._live.start()
         return self
 
-    def __exit__(self, *_):
-        self.show(last=True)
+    def __exit__(self, error, *_):
+        if error and self._console.is_terminal:  # Ctrl-C has moved the cursor: leave what is there
+            self._numbers.look()
+        else:
+            self.show(last=True)
         self._live.stop()
 
     def show(self, last=False):

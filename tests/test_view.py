@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import sys
 from collections import Counter
 from xml.etree import ElementTree
@@ -90,16 +91,16 @@ def test_a_burst_agrees_with_what_its_predictions_wrote_down(lab):
     assert status == 0, printed
     assert "12 of 12 sent: 11 succeeded, 1 failed." in printed
     last = [line for line in printed.splitlines() if "sent 12" in line][-1]
-    assert "Ready 0  Unacked 0  running 0  processes 5  done 11  failed 1" in last
+    assert "Ready 0  Unacked 0  running 0/5  done 11  failed 1" in last
     diary = [json.loads(line) for line in (student.path / "diary").read_text().splitlines()]
     seen = {(one.id, one.outcome): one for one in history(student, printed).ended}
     assert Counter(outcome for _, outcome in seen) == {"succeeded": 11, "failed": 1, "retried": 1, "returned": 1}
     for entry in diary:
         attempt = seen[entry["id"], entry["outcome"]]
         assert attempt.process == entry["process"]
-        assert attempt.sent <= attempt.started == pytest.approx(entry["started"], abs=0.3)
-        late = 0.3 if attempt.outcome == "succeeded" else 1.5  # of others Celery does not say how long they ran
-        assert attempt.ended == pytest.approx(entry["ended"], abs=late)
+        assert attempt.sent - 0.3 < attempt.started == pytest.approx(entry["started"], abs=0.3)
+        late = {"succeeded": 0.3, "returned": 10}.get(attempt.outcome, 2)  # when Celery notices that a process is gone
+        assert -0.3 < attempt.ended - entry["ended"] < late
     assert {one.worker for one in seen.values()} == {"one@here", "two@here"}
     pictured_as_in(diary, student, printed)
 
@@ -149,7 +150,7 @@ def test_a_view_opened_in_the_middle_knows_what_runs(lab):
 
 def test_a_view_of_nothing_draws_nothing(student):
     terminal = view(student)
-    terminal.see(r"Nothing listens at localhost:\d+\. Waiting for the broker")
+    terminal.see(r"Nothing listens at localhost:\d+\..*Waiting")
     terminal.sendintr()
     terminal.see("No prediction was seen, so there is nothing to draw.")
     terminal.left()
@@ -163,7 +164,7 @@ def test_a_broker_that_goes_away_and_comes_back(with_valkey):
     broker = student.given.pop()
     broker.send_signal(signal.SIGTERM)
     broker.wait()
-    terminal.see("Nothing listens at .*Waiting for the broker")
+    terminal.see("Nothing listens at .*Waiting")
     student.open(*map(str, broker.args), "--appendonly", "no")
     terminal.see("the broker was away", "No worker answers")
     student.ask("hello")
@@ -171,6 +172,57 @@ def test_a_broker_that_goes_away_and_comes_back(with_valkey):
     terminal.sendintr()
     terminal.see("No prediction was seen")
     terminal.left()
+
+
+def test_a_virtual_host_that_goes_away_and_comes_back(with_rabbitmq, rabbitmq):
+    student, (api, _) = with_rabbitmq, rabbitmq
+    name = student.broker.rpartition("/")[2]
+    terminal = view(student)
+    terminal.see("No worker answers")
+    api.delete(f"/vhosts/{name}").raise_for_status()
+    terminal.see("has no virtual host .*Waiting")
+    api.put(f"/vhosts/{name}").raise_for_status()
+    api.put(f"/permissions/{name}/myuser", json={"configure": ".*", "write": ".*", "read": ".*"}).raise_for_status()
+    terminal.see("the broker was away", "No worker answers")
+    student.ask("hello")
+    terminal.see("1 Ready")
+
+
+def test_a_worker_that_is_ended_finishes_what_it_runs(lab):
+    """Ctrl-C at the worker: what runs is not called lost, and what it gives back is not counted twice."""
+    student = lab
+    name = f"one@{socket.gethostname()}"
+    ended = worker(student, name, "-c", "2")
+    terminal = burst(student, "3", "--seconds", "4")
+    terminal.see("2 processes, 2 busy")
+    ended.sendintr()
+    terminal.see(f"{name} ended")
+    worker(student, "two@here", "-c", "2")
+    terminal.see("3 of 3 sent: 2 succeeded, 1 failed.")  # the third one fails always
+    past = History.read(student.path / terminal.see(RUN)[1])
+    assert sorted(one.outcome for one in past.ended) == ["failed", "succeeded", "succeeded"]
+    assert past.sent == 3
+
+
+def test_times_do_not_depend_on_time_zones(with_valkey):
+    student = with_valkey
+    student.open("celery", "-A", "my_ml_app", "worker", "-c", "2", TZ="UTC")
+    eventually(lambda: workers(student.app), "the worker answers")
+    printed, _ = student.run("python", "-m", "lab", "burst", "2", "--seconds", "1", TZ="Asia/Tokyo")
+    past = history(student, printed)
+    assert past.now - past.begin < 30
+    assert all(0 <= one.started - one.sent < 5 for one in past.ended)
+
+
+def test_a_follower_leaves_no_connection_behind(with_valkey):
+    student = with_valkey
+    terminal = view(student)
+    terminal.see("No worker answers")
+    with student.app.connection() as connection:
+        client = connection.default_channel.client
+        before = client.info("clients")["connected_clients"]
+        terminal.see("12 s")
+        assert client.info("clients")["connected_clients"] <= before + 2
 
 
 @pytest.mark.parametrize("answer, kept", [("y", False), ("n", True)])
@@ -213,4 +265,4 @@ def test_a_picture_of_many_predictions_drops_none(tmp_path):
     assert sum(len(row.attempts) for row in drawn) == 6000
     svg = draw(History.read(path), path)[0].read_text()
     assert "6000 predictions are too many for a bar each" in svg
-    assert "6000 were too short to see their process" in svg
+    assert "of 6000 nobody saw the process" in svg

@@ -42,7 +42,7 @@ RECOGNISES = (DoesNotGrow, TooFast, PrefetchHides)
 
 
 @dataclass
-class View:
+class Places:
     """Where the messages are: Ready in the broker, reserved by the worker, running; and how many a worker may hold."""
 
     ready: int
@@ -84,15 +84,17 @@ def check(desk):
         yield f"worker: {view.running} predictions run, {view.reserved} messages wait inside {worker.name}"
         yield f"broker: {view.ready} messages wait in the queue {desk.queue!r}"
         left = ALL - (time.monotonic() - begin)
-        agreed = desk.wait(lambda: (now := said(desk)).agree and now, "view, dashboard and Flower to agree", left)
-        yield from (agreed or said(desk)).facts
+        follower, history = Follower(desk), History()
+        what = "view, dashboard and Flower to agree"
+        agreed = desk.wait(lambda: (now := said(desk, follower, history)).agree and now, what, left)
+        yield from (agreed or said(desk, follower, history)).facts
         if not agreed:
             yield "these differ, since some are some seconds old: look at them again"
 
 
 def look(desk):
     running, reserved, stats = (desk.inspect(what) or {} for what in ("active", "reserved", "stats"))
-    return View(waiting(desk.app, desk.queue), len(reserved), len(running), stats.get("prefetch_count") or 0)
+    return Places(waiting(desk.app, desk.queue), len(reserved), len(running), stats.get("prefetch_count") or 0)
 
 
 def crowd(desk):
@@ -131,12 +133,11 @@ class Said:
             yield f"Flower: {workers}, {sum(self.flower.values())} running"
 
 
-def said(desk):
-    view = History()
-    for fact in Follower(desk).look([worker.name for worker in desk.takers]):
-        view.note(fact)
+def said(desk, follower, history):
+    for fact in follower.look([worker.name for worker in desk.takers]):
+        history.note(fact)
     dashboard = desk.consumers_on_dashboard() if desk.broker.is_rabbitmq else None
-    return Said(waiting(desk.app, desk.queue), view, dashboard, desk.workers_in_flower())
+    return Said(waiting(desk.app, desk.queue), history, dashboard, desk.workers_in_flower())
 
 
 def too_fast(sent):

@@ -42,6 +42,12 @@ def interrupt(number, _):
     raise KeyboardInterrupt
 
 
+def heed_interrupt():
+    """Leave if that was asked for at a moment when Python, busy with a finalizer, had to ignore the exception."""
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+
+
 # What talks to servers is imported where it is needed: `list` and `hint` answer at once without it.
 
 
@@ -67,8 +73,10 @@ def start(verbose):
     shown, mended = Repeated(), Repeated()
     try:
         lab.start_servers()
+        heed_interrupt()
         show_servers(lab)
         lab.start_stack()
+        heed_interrupt()
         show_stack(lab)
         if verbose:
             for seconds, part in [*times, *lab.times, (time.monotonic() - BEGIN, "all")]:
@@ -100,6 +108,7 @@ def servers():
         if lab.started_servers:
             tell("Ctrl-C ends what was started here; what waits in a queue is kept.")
             while True:
+                heed_interrupt()
                 lab.mend()
                 time.sleep(1)
         tell("Both answer already, so there is nothing to start.")
@@ -132,10 +141,7 @@ def view():
     tell("Ctrl-C ends this.")
     with Recording(desk) as recording:
         follow(recording, desk.broker)
-    if recording.happened:
-        show_picture(recording.path)
-    else:
-        tell("No prediction was seen, so there is nothing to draw.")
+    draw_what_happened(recording)
 
 
 @cli.command()
@@ -167,7 +173,7 @@ def burst(number, seconds, over):
     if sent.fault:
         raise sent.fault
     tell(sent.summary(recording.history))
-    show_picture(recording.path)
+    draw_what_happened(recording)
     if not done:
         sys.exit(130)
 
@@ -199,6 +205,13 @@ def show_servers(lab):
             tell(f"  So Valkey stands in. Other terminals join with: export {variable}={server.url}")
     if lab.broker.dashboard:
         show("dashboard", f"{lab.broker.dashboard}  user and password are the broker's")
+
+
+def draw_what_happened(recording):
+    if recording.happened:
+        show_picture(recording.path)
+    else:
+        tell("No prediction was seen, so there is nothing to draw.")
 
 
 def show_picture(run):

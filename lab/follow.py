@@ -202,7 +202,7 @@ class Follower:
                 self._see(worker, pools.get(worker), active.get(worker))
 
     def _inspect(self, connection, workers):
-        return self._app.control.inspect(workers, HEARING, connection=connection, limit=workers and len(workers))
+        return self._app.control.inspect(workers, HEARING, connection=connection, limit=len(workers))
 
     def _see(self, worker, stats, active):
         if stats:

@@ -204,10 +204,9 @@ def as_screen(numbers, where, most):
         said = f"{len(processes)} {'process' if processes[:1] != [None] else 'thread'}"
         said += "" if len(processes) == 1 else "es" if said.endswith("process") else "s"
         rows.add_row("worker", worker, units, f"{said}, {busy} busy")
-    times = f"a prediction waited {shown(numbers.waited.value)}, and worked {shown(numbers.worked.value)}, on average"
     lines = [Text(f"{where}   {shown(numbers.elapsed)}", style="bold"), head]
     lines += [rows] if rows.row_count else []
-    lines.append(Text(times, style="dim"))
+    lines.append(Text(averages(numbers), style="dim"))
     if numbers.burst:
         lines.append(progress(numbers))
     for begin, _, fault in history.faults[-2:]:
@@ -215,6 +214,10 @@ def as_screen(numbers, where, most):
     if numbers.trouble:
         lines.append(Text(numbers.trouble, style="red"))
     return Group(*lines)
+
+
+def averages(numbers):
+    return f"a prediction waited {shown(numbers.waited.value)}, and worked {shown(numbers.worked.value)}, on average"
 
 
 def progress(numbers):
@@ -258,6 +261,8 @@ class Screen:
             if line[7:] != self._line or last:  # but for the time
                 self._line = line[7:]
                 print(line, flush=True)
+            if last:
+                print(averages(self._numbers))
 
 
 def follow(recording, where, burst=None):

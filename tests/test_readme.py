@@ -19,7 +19,7 @@ VARIES = {  # from run to run, and from machine to machine
     r"ForkPoolWorker-\d": r"ForkPoolWorker-\d+",
     r"(?:lab|celery)@\w+": r"(?:lab|celery)@[^\s,]+",
     r"\d+ pool processes": r"\d+\s+pool\s+process(?:es)?",
-    r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d": r"[\d_-]+",
+    r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d+": r"[\d_-]+",
     r"(?<=process.: )\d+": r"\d+",
     r"(?<=process )\d+": r"\d+",
     r"\d+\.\d+(?= s\b)": r"\d+\.\d+",

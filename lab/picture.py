@@ -92,7 +92,8 @@ def rows(history):
         end = one.ended or history.now
         row = of_process.get((one.worker, one.process))
         if row is None:
-            row = next((row for row in found[one.worker] if has_room(row, taken[id(row)], one.started, end)), None)
+            free = [row for row in found[one.worker] if has_room(row, taken[id(row)], one.started, end)]
+            row = min(free, key=lambda row: row.free, default=None)  # the one that has idled longest
         if row is None:
             found[one.worker].append(row := Row())
         row.attempts.append(one)

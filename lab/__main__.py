@@ -133,7 +133,7 @@ def doctor():
 
 @cli.command()
 def view():
-    """Show what happens to predictions, whoever sent them, and draw it at the end."""
+    """Show what happens, whoever sends, and draw it at the end."""
     from lab.desk import Desk
     from lab.view import Recording, follow
 
@@ -149,7 +149,10 @@ def view():
 @click.option("--seconds", type=click.FloatRange(min=0), help="How long each is asked to take.")
 @click.option("--over", type=click.FloatRange(min=0), default=0, help="Send them evenly over so many seconds.")
 def burst(number, seconds, over):
-    """Send N predictions (60, unless said), show what happens to them, and draw it at the end."""
+    """Send N predictions, show what happens, and draw it.
+
+    Without N, 60. What it saw, and the picture of it, are kept in .lab/runs.
+    """
     from lab.burst import Burst
     from lab.desk import Desk
     from lab.view import Recording, follow

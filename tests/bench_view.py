@@ -44,7 +44,7 @@ def compare(student, number, seconds):
     for _ in range(ROUNDS):
         without = run(student, number, seconds)
         with subprocess.Popen([*LAB, "view"], cwd=student.path, env=student.env, stdout=subprocess.PIPE) as view:
-            while b"processes 10" not in view.stdout.readline():
+            while b"running 0/10" not in view.stdout.readline():
                 pass
             beside = run(student, number, seconds)
             view.terminate()

@@ -16,6 +16,7 @@ from rich.text import Text
 from lab.folder import Folder
 from lab.follow import Follower
 from lab.history import History
+from lab.observe import wait_until
 
 LOOK = 0.2  # seconds between two looks at what has happened
 LINE = 1  # seconds between two lines, where there is no terminal
@@ -274,9 +275,6 @@ def follow(recording, where, burst=None):
             if burst and not burst.began and recording.history.counts:
                 burst.start()
             time.sleep(LOOK)
-        deadline = time.monotonic() + LAST
-        while recording.history.unacked and time.monotonic() < deadline:
-            screen.show()
-            time.sleep(LOOK)
+        wait_until(lambda: screen.show() or not recording.history.unacked, LAST, LOOK)
         return True
     return False

@@ -3,6 +3,13 @@
 from inspect import cleandoc
 
 
+def printable(text, most=200):
+    """Text from elsewhere, fit for a terminal: control characters become ?, and what is longer than most is cut."""
+    text = str(text)
+    shown = "".join(character if character.isprintable() else "?" for character in text[:most])
+    return shown if len(text) <= most else f"{shown[:-1]}…"
+
+
 class Fault(Exception):
     """What was found instead of an answer, and what to do about it."""
 

@@ -7,14 +7,12 @@ import time
 from contextlib import contextmanager, suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from urllib.parse import quote
 
-import httpx
 import psutil
 from celery.utils.nodenames import nodesplit
 
 from lab.fault import Fault
-from lab.observe import ANSWER, AWAY, ask, wait_until
+from lab.observe import ANSWER, AWAY, Totals, ask, totals, wait_until
 
 LOOK = 0.1  # seconds between two looks for events
 HEARING = 1  # seconds in which every worker answers a question to all of them
@@ -97,7 +95,6 @@ class Follower:
         self._leaving = set()  # workers that have said that they end, and may yet finish what they run
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._web = None
 
     def __enter__(self):
         self._thread.start()
@@ -241,6 +238,14 @@ class Follower:
         self._leaving.discard(worker)
 
     def _count(self, connection):
+        """Ready and Unacked of one moment: of RabbitMQ from its dashboard, if it has one, and otherwise Ready alone."""
+        broker = self._desk.broker
+        if broker.is_rabbitmq:
+            with suppress(Fault):
+                counts = totals(self._desk.dashboard(broker), broker)
+                counts = {queue: counts.get(queue, Totals(0, 0)) for queue in sorted(self._queues)}
+                ready = {queue: one.ready for queue, one in counts.items()}
+                return self._tell("counts", ready=ready, unacked=sum(one.unacked for one in counts.values()))
         ready = {}
         for queue in sorted(self._queues):
             channel = connection.channel()
@@ -250,17 +255,8 @@ class Follower:
                 ready[queue] = 0
             finally:
                 channel.close()
-        self._tell("counts", ready=ready, unacked=self._unacked(connection))
-
-    def _unacked(self, connection):
-        """Messages that were delivered and not acknowledged: with Redis at once, with RabbitMQ from its dashboard."""
-        if self._desk.broker.is_redis:
+        unacked = None
+        if broker.is_redis:
             channel = connection.default_channel
-            return channel.client.hlen(channel.unacked_key)
-        with suppress(httpx.HTTPError, ValueError, KeyError, TypeError):
-            broker = self._desk.broker
-            self._web = self._web or httpx.Client(auth=(broker.user, broker.password), timeout=ANSWER, trust_env=False)
-            queues = f"{self._desk.dashboard(broker)}/api/queues/{quote(broker.virtual_host, safe='')}"
-            queues = self._web.get(f"{queues}?columns=name,messages_unacknowledged").raise_for_status().json()
-            return sum(queue.get("messages_unacknowledged", 0) for queue in queues if queue["name"] in self._queues)
-        return None
+            unacked = channel.client.hlen(channel.unacked_key)
+        self._tell("counts", ready=ready, unacked=unacked)

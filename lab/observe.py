@@ -1,9 +1,13 @@
 """Facts, asked of the real thing: broker, result backend, management API, workers, Flower and ports."""
 
+import asyncio
 import json
 import socket
 import time
 from contextlib import suppress
+from functools import cache
+from typing import NamedTuple
+from urllib.parse import quote
 
 import amqp
 import httpx
@@ -14,9 +18,10 @@ from kombu.exceptions import KombuError
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.utils.url import maybe_sanitize_url, parse_url
 
-from lab.fault import Fault, Wrong
+from lab.fault import Fault, Wrong, printable
 
 ANSWER = 2  # seconds that a server on this machine may take to answer
+PAGE = 10_000_000  # bytes of an answer that are read; RabbitMQ needs some hundred for a queue
 
 AWAY = (OSError, KombuError, amqp.AMQPError, redis.RedisError)  # what a broker that is not there raises
 LOCAL = {"localhost", "127.0.0.1", "::1"}
@@ -168,8 +173,33 @@ def management(dashboard, broker, path="/overview"):
         if path == "/overview":
             said["rabbitmq_version"]  # which nobody else says
         return said
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise Fault(f"What answers at {dashboard} is not RabbitMQ's management API") from None
+
+
+class Totals(NamedTuple):
+    """Messages of a queue: ready, those that wait there; unacked, those that were delivered and not acknowledged."""
+
+    ready: int
+    unacked: int
+
+
+def totals(dashboard, broker):
+    """{queue: Totals} of the broker's virtual host, as they are now. Raises Fault.
+
+    Asked of RabbitMQ's management API like this, the queues themselves answer. What it says otherwise, and what its
+    pages show, are statistics: up to ten seconds old, where they are collected every five.
+    """
+    path = f"/queues/{quote(broker.virtual_host, safe='')}?disable_stats=true&enable_queue_totals=true"
+    said = management(dashboard, broker, path)
+    try:
+        numbers = {one["name"]: (one.get("messages_ready"), one.get("messages_unacknowledged")) for one in said}
+    except (KeyError, TypeError, AttributeError):
+        raise Fault(f"What answers at {dashboard} is not RabbitMQ's management API") from None
+    # A queue whose node is down has no numbers.
+    return {
+        name: Totals(*both) for name, both in numbers.items() if all(isinstance(one, int) and one >= 0 for one in both)
+    }
 
 
 def waiting(app, queue=None):
@@ -252,16 +282,42 @@ def flower_answers(url):
 
 def get(base, path, auth=None):
     """The answer to a GET request of this path. Raises Fault."""
+    page = f"{base}{path.partition('?')[0]}"
     try:
-        answer = httpx.get(base + path, auth=auth, timeout=ANSWER, trust_env=False)
-        answer.raise_for_status()
-        return answer
+        return asyncio.run(_get(base + path, auth))
     except httpx.ConnectError:
         raise Fault(f"Nothing listens at {base}") from None
     except httpx.HTTPStatusError as error:
-        raise Fault(f"{base}{path} answers {error.response.status_code}") from None
+        raise Fault(f"{page} answers {error.response.status_code}") from None
     except httpx.HTTPError as error:
-        raise Fault(f"{base}{path} does not answer: {error}") from None
+        raise Fault(f"{page} does not answer: {printable(error) or type(error).__name__}") from None
+
+
+async def _get(url, auth):
+    page = b""
+    try:
+        # httpx waits for each piece: this is also how long all of them may take.
+        async with (
+            asyncio.timeout(ANSWER),
+            httpx.AsyncClient(trust_env=False, timeout=ANSWER, verify=_certificates()) as client,
+            client.stream("GET", url, auth=auth) as answer,
+        ):
+            answer.raise_for_status()
+            async for piece in answer.aiter_bytes():
+                page += piece
+                if len(page) > PAGE:
+                    raise httpx.ReadError(f"more than {PAGE:,} bytes")
+    except TimeoutError:
+        raise httpx.ReadTimeout(f"not all of it within {ANSWER} s") from None
+    return httpx.Response(
+        answer.status_code, headers={"content-type": answer.headers.get("content-type", "")}, content=page
+    )
+
+
+@cache
+def _certificates():
+    """Kept: to read them takes longer than to ask."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def port_holder(port):

@@ -13,7 +13,7 @@ import pytest
 from conftest import Terminal, eventually
 
 from lab.history import History
-from lab.observe import waiting, workers
+from lab.observe import Address, totals, waiting, workers
 from lab.picture import draw, rows
 
 CONFIG = """
@@ -148,6 +148,16 @@ def test_a_view_opened_in_the_middle_knows_what_runs(lab):
     ended = History.read(student.path / terminal.see(RUN)[1]).ended
     assert [(one.id, one.outcome, one.process is None) for one in ended] == [(task, "succeeded", False)]
     assert ended[0].ended - ended[0].started == pytest.approx(8, abs=0.3)
+
+
+def test_what_rabbitmq_counts_is_true_at_once(with_rabbitmq):
+    """And not seconds later, as its dashboard's pages have it."""
+    student, broker = with_rabbitmq, Address(with_rabbitmq.broker)
+    for _ in range(3):
+        student.ask("hello")
+    with student.app.connection() as connection:
+        connection.default_channel.basic_get("celery")
+        assert totals(broker.management, broker) == {"celery": (2, 1)}
 
 
 def test_a_view_of_nothing_draws_nothing(student):

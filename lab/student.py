@@ -1,6 +1,8 @@
 """What the student wrote: the Python files of the current folder, and their mistakes as sentences."""
 
+import ast
 import importlib
+import itertools
 import os
 import re
 import traceback
@@ -31,6 +33,12 @@ class NoApp(Wrong):
     next = 'Write `app = Celery("my_ml_app")` into my_ml_app.py'
 
 
+class AfterReturn(Wrong):
+    """{function} in {file} returns in line {line}: what stands below that, from line {below} on, never runs."""
+
+    next = "`return` ends a function. Let it be the last thing that {function} does"
+
+
 def require(file):
     """Raise NoFile unless it is in the current folder."""
     if not os.path.exists(file):
@@ -47,6 +55,26 @@ def load(name):
         raise
     except (Exception, SystemExit) as error:
         raise NotImportable(file=file, error=in_own_line(error)) from None
+
+
+def tree(file):
+    """What is written in a file, as a syntax tree: nothing is run. Raises NoFile and NotImportable."""
+    require(file)
+    try:
+        with open(file, "rb") as source:
+            return ast.parse(source.read(), os.path.abspath(file))
+    except (SyntaxError, ValueError) as error:
+        raise NotImportable(file=file, error=in_own_line(error)) from None
+
+
+def nothing_after_return(function="predict", file="my_ml_app.py"):
+    """Raise AfterReturn when a function has statements that can never run, since `return` stands above them."""
+    for found in ast.walk(tree(file)):
+        if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef) and found.name == function:
+            blocks = [block for node in ast.walk(found) for block in vars(node).values() if isinstance(block, list)]
+            for this, below in (pair for block in blocks for pair in itertools.pairwise(block)):
+                if isinstance(this, ast.Return):
+                    raise AfterReturn(function=function, file=file, line=this.lineno, below=below.lineno)
 
 
 def app():

@@ -13,11 +13,10 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 HIDEABLE = ("amqp", "celery", "click", "flower", "httpx", "kombu", "pexpect", "pika", "psutil", "redis", "rich", "yaml")
-DEADLINE = 9  # seconds that a check has, once it has begun; Python begins within the tenth
 
 
 @dataclass
@@ -46,7 +45,7 @@ def run(exercise, tell=lambda line: None):
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
         ) as process,
     ):
-        killer = threading.Timer(2 * DEADLINE, process.kill)  # for code that swallows the deadline's exception
+        killer = threading.Timer(2 * exercise.deadline, kill_all, [process])  # for code that swallows every exception
         killer.start()
         try:
             for line in map(json.loads, process.stdout):
@@ -61,12 +60,19 @@ def run(exercise, tell=lambda line: None):
             process.terminate()  # which lets an interrupted check take back what it has sent
             process.wait()
             killer.cancel()
+            kill_all(process)
     if not over:
         outcome.wrong = "The check ended before it had looked at everything"
         outcome.next = "See whether one of your files ends Python, or runs for ever, when it is imported"
         tell({"wrong": outcome.wrong, "next": outcome.next})
     outcome.seconds = round(time.monotonic() - begin, 2)
     return outcome
+
+
+def kill_all(process):
+    """End a check, and whatever the student's files have started from it."""
+    with suppress(ProcessLookupError, PermissionError):  # macOS refuses when only zombies are left
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -80,14 +86,21 @@ def one_at_a_time():
         os.close(folder)
 
 
+class Late(BaseException):
+    """The deadline has passed. Not an Exception, so that no `except Exception` on its way keeps it."""
+
+
 def main(folder):
     """Check the exercise in folder, and write what is found to standard output."""
-    lines = os.fdopen(os.dup(1), "w")
+    lines, checker = os.fdopen(os.dup(1), "w"), os.getpid()
+    os.register_at_fork(after_in_child=lambda: os.close(lines.fileno()))  # a process left behind keeps nobody waiting
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)  # what the student's files print is not ours
     os.dup2(nowhere, 2)
 
     def say(**what):
+        if os.getpid() != checker:
+            os._exit(0)  # a file that was imported has forked, and one check is enough
         lines.write(json.dumps(what) + "\n")
         lines.flush()
 
@@ -100,28 +113,37 @@ def main(folder):
             )
             os._exit(0)
     from lab.course import Exercise
-    from lab.desk import Desk, TooLong
+    from lab.desk import Desk
     from lab.fault import Fault
     from lab.observe import AWAY
 
-    waited = ["your files to be imported"]
+    awaited = "the first fact"
 
     def waiting(what):
-        waited[0] = what
+        nonlocal awaited
+        awaited = what
         say(waiting=what)
 
     def too_late(*_):
-        raise TooLong(what=waited[0], seconds=DEADLINE)
+        raise Late
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
+    exercise = Exercise(folder)
     signal.signal(signal.SIGTERM, interrupted)
     signal.signal(signal.SIGALRM, too_late)
-    signal.setitimer(signal.ITIMER_REAL, DEADLINE)
+    signal.setitimer(signal.ITIMER_REAL, exercise.deadline, 1)  # and again: code that swallows it gets the next one
     try:
-        for fact in Exercise(folder).check(Desk(waiting)):
-            say(fact=fact)
+        try:
+            for fact in exercise.check(Desk(waiting)):
+                awaited = f"what comes after “{fact}”"
+                say(fact=fact)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except Late as late:
+        fault = too_long(late, awaited, exercise.deadline)
+        say(wrong=str(fault), next=fault.remedy, passes=fault.passes)
     except Fault as fault:
         say(wrong=str(fault), next=fault.remedy, passes=fault.passes)
     except FileNotFoundError as error:
@@ -130,9 +152,23 @@ def main(folder):
         say(wrong=f"A server that answered has gone: {error}", next="See `python -m lab doctor`")
     except Exception:
         say(wrong=f"The check itself is broken, which is not your fault. {traceback.format_exc()}", next="")
-    signal.setitimer(signal.ITIMER_REAL, 0)
     say(over=True)
     os._exit(0)  # threads that still listen do not keep it
+
+
+def too_long(late, awaited, seconds):
+    """What a check was at when its deadline passed, as a Fault: a line of the student's own, or what it waited for."""
+    from lab.desk import TooLong
+    from lab.fault import Fault
+
+    folder = os.getcwd()
+    own = [frame for frame in traceback.extract_tb(late.__traceback__) if os.path.dirname(frame.filename) == folder]
+    if not own:
+        return TooLong(what=awaited, seconds=seconds)
+    return Fault(
+        f"{os.path.basename(own[-1].filename)} does not get past its line {own[-1].lineno}, after {seconds} seconds",
+        "A loop, or a call that waits, belongs inside a function: the check and the worker import this file",
+    )
 
 
 if __name__ == "__main__":

@@ -146,7 +146,11 @@ def test_watch_ends_with_ctrl_c(folder):
 @pytest.mark.parametrize(
     "source, sentence",
     [
-        ("while True: pass", "The check waited for your files to be imported, and it did not happen in 9 seconds."),
+        ("while True: pass", "my_ml_app.py does not get past its line 1, after 9 seconds."),
+        (
+            "import os, time\nos.fork() or time.sleep(99)\ntry:\n    time.sleep(99)\nexcept Exception:\n    pass",
+            "my_ml_app.py does not get past its line 4, after 9 seconds.",
+        ),
         ("import os; os._exit(3)", "The check ended before it had looked at everything."),
         ("raise SystemExit(3)", "my_ml_app.py cannot be used: SystemExit: 3 (my_ml_app.py, line 1)."),
         (
@@ -160,6 +164,7 @@ def test_whatever_the_students_file_does_the_check_ends_with_a_sentence(folder, 
     printed, status = folder.run(*LAB, "check", "2")
     assert status == 1 and sentence in printed
     assert "Traceback" not in printed and "noise" not in printed
+    folder.nothing_runs()
 
 
 def test_a_spoilt_progress_file_is_named_and_not_overwritten(folder):

@@ -18,8 +18,17 @@ result_expires = 3600
 
 # A message leaves the queue when its prediction is done, not when it begins: a worker that dies loses nothing.
 task_acks_late = True
-# A pool process that is killed gives its message back too.
+# It comes again, then. If its result is stored already, because only the acknowledgement was lost, it is not run again.
+worker_deduplicate_successful_tasks = True
+# A pool process that is killed gives its message back too: it is tried 3 times more, a second later. What ends its
+# process each time would come back for ever otherwise; so it is a FAILURE after the fourth.
 task_reject_on_worker_lost = True
+task_retry_on_worker_lost = True
+task_annotations = {"*": {"default_retry_delay": 1}}
+# A prediction may take 2 minutes: then SoftTimeLimitExceeded is raised in it, and half a minute later its process ends.
+task_soft_time_limit = 120
+task_time_limit = 150
+
 # A process holds the message that it works on, and no more: the others wait where you can see them, in the queue.
 worker_prefetch_multiplier = 1
 
@@ -29,7 +38,9 @@ broker_transport_options = {
     # RabbitMQ: delay() returns when the broker has confirmed the message; 5 seconds of silence are an error.
     "confirm_publish": True,
     "read_timeout": 5,
-    # Redis as broker: what a dead worker held comes back after so many seconds. Longer than any prediction takes!
+    # Redis as broker: 5 seconds of silence are an error there too. What a dead worker held comes back after 5 minutes,
+    # counted by the next worker that looks: longer than any prediction takes, or it would be made twice.
+    "socket_timeout": 5,
     "visibility_timeout": 300,
 }
 # After an error, delay() tries once more. More often could mean more copies, where only the confirmation was lost.
@@ -37,7 +48,3 @@ task_publish_retry_policy = {"max_retries": 1}
 # A worker keeps its result until Redis is there to take it; a producer asks three times, and says so.
 result_backend_always_retry = True
 result_backend_transport_options = {"retry_policy": {"max_retries": 3}}
-
-# Events let Flower follow each task: from the moment it is sent, and through the worker.
-task_send_sent_event = True
-worker_send_task_events = True

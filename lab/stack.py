@@ -168,7 +168,9 @@ class Lab:
         self.worker_log = str(self._folder.log("worker"))
         self._start(
             "worker",
-            ["-A", "my_ml_app", "worker", "--autoscale=10,2", "--without-mingle", f"--hostname={WORKER}"],
+            # Flower, which runs too, would switch events on 5 seconds later. A malformed one would end gossip's worker.
+            ["-A", "my_ml_app", "worker", "--autoscale=10,2", "--task-events", "--without-gossip", "--without-mingle"]
+            + [f"--hostname={WORKER}"],
             last_signal=signal.SIGQUIT,  # cold: what runs goes back into the queue
         )
 

@@ -67,6 +67,29 @@ def test_kill_9_of_the_worker_loses_nothing(with_rabbitmq):
     assert {result.get(timeout=30)["message"] for result in results} == {f"message {n}" for n in range(6)}
 
 
+def test_what_would_come_back_or_run_for_ever_ends(with_rabbitmq):
+    """A prediction that ends its process is tried 4 times; a stored one is not made again."""
+    code = with_rabbitmq.path / "my_ml_app.py"
+    line = 'print("Received:")'
+    code.write_text(code.read_text().replace(line, f'{line}\n    payload["message"] == "dies" and os._exit(3)'))
+    settings = with_rabbitmq.path / "celeryconfig.py"
+    settings.write_text(settings.read_text().replace("soft_time_limit = 120", "soft_time_limit = 8"))
+    dies, endless, stored = (with_rabbitmq.ask(message) for message in ("dies", "endless", "stored"))
+    stored.backend.store_result(stored.id, "made before", "SUCCESS")
+    with with_rabbitmq.app.connection() as connection:  # its acknowledgement was lost
+        channel = connection.default_channel
+        for message in [channel.basic_get("celery") for _ in range(3)]:
+            channel.basic_reject(message.delivery_tag, requeue=True)
+    worker = with_rabbitmq.open(*WORKER, "--concurrency=2", PREDICT_SECONDS="60")
+    worker.see(*["Received:"] * 5)  # 4 times one, once the other
+    assert "WorkerLostError" in type(dies.get(timeout=20, propagate=False)).__name__
+    assert "SoftTimeLimitExceeded" in type(endless.get(timeout=20, propagate=False)).__name__
+    assert stored.get() == "made before"
+    worker.sendintr()
+    worker.left()
+    assert "stored" not in worker.seen + worker.before and "Received:" not in worker.before
+
+
 def test_ctrl_c_lets_running_predictions_finish(served):
     worker = served.open(*WORKER, PREDICT_SECONDS="1")
     result = served.ask("hi")

@@ -21,8 +21,10 @@ from lab.observe import (
     AWAY,
     PORTS,
     Address,
+    BrokerFull,
     ManagementAway,
     NothingListens,
+    alarm,
     ask,
     get,
     management,
@@ -271,9 +273,14 @@ class Desk:
             return queue if queue.get("consumers") and "messages_ready" in queue else None
 
     def ready(self):
-        """Facts on which every exercise from the third on stands: the broker answers, and predict can be sent."""
-        app, queue = self.app, self.queue
-        yield f"broker: {ask(app.conf.broker_url)} at {self.broker}"
+        """Facts on which every exercise from the third on stands: the broker answers, and predict can be sent.
+
+        Raises BrokerFull: a question to the workers would wait for ever.
+        """
+        app, queue, broker = self.app, self.queue, self.broker
+        yield f"broker: {ask(app.conf.broker_url)} at {broker}"
+        if short := alarm(broker, self.dashboard(broker)):
+            raise BrokerFull(where=f"{broker.host}:{broker.port}", what=short)
         yield f"app: {TASK}, sent to the queue {queue!r}"
 
     def workers(self):

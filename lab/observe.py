@@ -69,6 +69,14 @@ class ManagementAway(Wrong):
         `rabbitmqctl set_user_tags {user} management`"""
 
 
+class BrokerFull(Wrong):
+    """RabbitMQ at {where} takes no message at the moment: its machine has too little {what} left."""
+
+    passes = True
+    next = """Make room there: the page Overview of its dashboard shows in red how much it wants. It then goes on by
+        itself, and what waits in its queues is kept"""
+
+
 class Address:
     """The parts of a broker's or result backend's URL that a person asks about."""
 
@@ -133,15 +141,21 @@ def ask(url):
         raise Fault(f"What listens at {where} is not {product}: {' '.join(str(error).split())}") from None
 
 
-def _log_in_to_rabbitmq(address, where):
-    connection = amqp.Connection(
+def _rabbitmq(address, **options):
+    """A connection to RabbitMQ that is not open yet."""
+    return amqp.Connection(
         f"{address.host}:{address.port}",
         userid=address.user,
         password=address.password,
         virtual_host=address.virtual_host,
         connect_timeout=ANSWER,
         read_timeout=ANSWER,
+        **options,
     )
+
+
+def _log_in_to_rabbitmq(address, where):
+    connection = _rabbitmq(address)
     try:
         connection.connect()
         return "{product} {version}".format_map(connection.server_properties)
@@ -213,6 +227,34 @@ def waiting(app, queue=None):
                 return 0
     except AWAY as error:
         raise Fault(f"The broker does not answer: {error}") from None
+
+
+def alarm(address, dashboard):
+    """What RabbitMQ at an Address has too little of, "disk space" for example; None as long as it takes messages.
+
+    Whoever sends then waits without an end. Only who sends is told of it, so a message is sent, to nobody; what is
+    short the dashboard knows, and tells users with the tag monitoring. Raises OSError and AMQPError.
+    """
+    if not address.is_rabbitmq:
+        return None
+    blocked = []
+    connection = _rabbitmq(address, on_blocked=blocked.append)
+    try:
+        connection.connect()
+        channel = connection.channel()
+        channel.confirm_select()
+        channel.basic_publish(amqp.Message(""), routing_key="nobody")
+        connection.drain_events(ANSWER)  # a confirmation, or the news that it is blocked
+    finally:
+        connection.collect()
+    if not blocked:
+        return None
+    nodes = []
+    with suppress(Fault):
+        nodes = management(dashboard, address, "/nodes")
+    short = {"disk_free_alarm": "disk space", "mem_alarm": "memory"}
+    named = [what for flag, what in short.items() if any(node.get(flag) for node in nodes)]
+    return " and ".join(named) or "disk space or memory"
 
 
 def take_back(app, queue, tasks):

@@ -1,9 +1,9 @@
 """Does a worker take the messages that the student's app sends?"""
 
 from lab.desk import NoWorker, OtherApp, OtherFolder, OtherQueue, SameName, StaleCode
-from lab.observe import ManagementAway
+from lab.observe import BrokerFull, ManagementAway
 
-RECOGNISES = (NoWorker, SameName, OtherApp, OtherQueue, OtherFolder, StaleCode)
+RECOGNISES = (BrokerFull, NoWorker, SameName, OtherApp, OtherQueue, OtherFolder, StaleCode)
 
 
 def check(desk):

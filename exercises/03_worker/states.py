@@ -45,3 +45,12 @@ def stale_code(student):
     student.solve()
     student.worker()
     student.edit_later("my_ml_app.py")
+
+
+def broker_full(student):
+    """A RabbitMQ of its own, whose disk has less than the 90,000 GB free that it wants."""
+    student.solve(broker=f"amqp://myuser:mypassword@localhost:{student.free_port()}//")
+    settings = student.path / ".lab" / "rabbitmq" / "conf.d" / "disk.conf"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("disk_free_limit.absolute = 90000GB\n")
+    student.open("python", "-m", "lab", "servers").see("Ctrl-C ends")

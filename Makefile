@@ -17,10 +17,10 @@ test: .venv/tests.done
 	@sh tests/setup.sh
 	@.venv/bin/python -m pytest
 
-.venv/lab.done: requirements.txt
+.venv/lab.done: requirements.txt lab/install.sh
 	@sh lab/install.sh requirements.txt
 	@touch $@
 
-.venv/tests.done: requirements.txt tests/requirements.txt
+.venv/tests.done: requirements.txt tests/requirements.txt lab/install.sh
 	@sh lab/install.sh tests/requirements.txt
 	@touch $@ .venv/lab.done

@@ -1,1 +1,41 @@
-"""The bench that the exercises stand on: servers, worker and Flower as one, and facts about them."""
+"""The bench that the exercises stand on: servers, worker and Flower as one, and facts about them.
+
+Each Python in .venv imports this first, for lab.pth there says so. Thus `python -m lab` is this lab, and not a lab.py
+of the student's, and nothing has been imported yet from the current folder when a look is taken at what is in it.
+"""
+
+import os
+import sys
+
+LOADED = frozenset(sys.modules)  # nothing can hide these any more
+COMMAND = sys.argv[:1] == ["-m"] and ("-m", "lab") in zip(sys.orig_argv, sys.orig_argv[1:], strict=False)
+
+
+def hiding():
+    """What in the current folder hides a module that programs here need, and what to do, as two sentences; or None."""
+    from importlib.machinery import PathFinder
+
+    try:
+        here, entries = os.getcwd(), sorted(os.listdir())
+    except OSError:  # said by whoever needs the folder
+        return None
+    elsewhere = [path for path in sys.path if path not in ("", here)]
+    for entry in entries:
+        name, end = os.path.splitext(entry)
+        file = os.path.join(entry, "__init__.py") if os.path.isdir(entry) else entry
+        if end not in ("", ".py") or not name.isidentifier() or name in LOADED or not os.path.isfile(file):
+            continue
+        hidden = PathFinder.find_spec(name, elsewhere)
+        if hidden and hidden.has_location and not os.path.samefile(hidden.origin, file):
+            return (
+                f"Your {entry} hides the module {name}, which Python or one of its packages needs",
+                f"Give it another name: `mv {entry} my_{entry}`",
+            )
+
+
+if COMMAND and sys.flags.optimize > 1:  # our sentences are docstrings, which Python leaves out then
+    os.environ.pop("PYTHONOPTIMIZE", None)
+    os.execv(sys.executable, [arg for arg in sys.orig_argv if arg != "-OO"])
+if COMMAND and (sentences := hiding()):
+    os.write(1, "{}. {}.\n".format(*sentences).encode())
+    os._exit(1)

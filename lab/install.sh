@@ -25,7 +25,8 @@ fi
 echo "Installing the packages of $1 into .venv, this once …"
 # `python -m lab` works in every folder, and finds nothing else of this one there.
 packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') &&
-    ln -sfn "$(cd lab && pwd -P)" "$packages/lab"
+    ln -sfn "$(cd lab && pwd -P)" "$packages/lab" &&
+    echo "import lab" >"$packages/lab.pth" # before anything of the current folder: see lab/__init__.py
 
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 2 -r "$1" >"$log" 2>&1 && exit
 

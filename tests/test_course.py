@@ -167,6 +167,30 @@ def test_whatever_the_students_file_does_the_check_ends_with_a_sentence(folder, 
     folder.nothing_runs()
 
 
+def test_a_file_that_hides_a_module_is_named_before_anything_else_happens(folder):
+    for name in ("queue", "types", "runpy", "celery"):  # of Python, of its start, of the lab's packages
+        (folder.path / f"{name}.py").write_text("print('mine')")
+        for command in (["list"], ["check", "2"], ["start"]):
+            printed, status = folder.run(*LAB, *command)
+            assert status == 1 and printed == (
+                f"Your {name}.py hides the module {name}, which Python or one of its packages needs. "
+                f"Give it another name: `mv {name}.py my_{name}.py`.\n"
+            )
+        (folder.path / f"{name}.py").unlink()
+    (folder.path / "lab.py").write_text("print('mine')")  # hides nothing: this lab comes first
+    (folder.path / "json").mkdir()  # holds no module
+    terminal = folder.open(*LAB, "watch", "2")
+    terminal.see("no Celery app")
+    (folder.path / "random.py").write_text("print('mine')")
+    terminal.see("Your random.py hides the module random")
+
+
+def test_sentences_survive_a_python_that_leaves_docstrings_out(folder):
+    printed, status = folder.run(*LAB, "check", "2", PYTHONOPTIMIZE="2")
+    assert status == 1 and "has no Celery app" in printed
+    assert "Usage" in folder.run("python", "-OO", "-m", "lab", "--help")[0]
+
+
 def test_a_spoilt_progress_file_is_named_and_not_overwritten(folder):
     for text in ("{", "[]", '{"02_app": {"passed": true}}'):
         (folder.path / "progress.json").write_text(text)

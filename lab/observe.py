@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import re
 import socket
 import time
 from contextlib import suppress
@@ -16,7 +18,7 @@ import redis
 from celery.app.backends import BACKEND_ALIASES
 from kombu.exceptions import KombuError
 from kombu.transport import TRANSPORT_ALIASES
-from kombu.utils.url import maybe_sanitize_url, parse_url
+from kombu.utils.url import parse_url
 
 from lab.fault import Fault, Wrong, printable
 
@@ -28,37 +30,82 @@ LOCAL = {"localhost", "127.0.0.1", "::1"}
 PORTS = {"amqp": 5672, "pyamqp": 5672, "redis": 6379}
 
 
+class UnreadableAddress(Wrong):
+    """The address {address} cannot be read: {reason}."""
+
+    next = """It is `protocol://user:password@machine:port/virtual_host`, as one text without spaces. In a user or a
+        password, write / as %2F, # as %23, ? as %3F, : as %3A, @ as %40. Correct it in {place}"""
+
+
+class NoProtocol(Wrong):
+    """The address {address} does not begin with a protocol."""
+
+    next = "RabbitMQ's is amqp://, and Redis's is redis://. Put it before the address in {place}"
+
+
+class UnknownProtocol(Wrong):
+    """Celery knows no protocol {scheme}://."""
+
+    next = """RabbitMQ's is amqp:// (http:// is its dashboard's), and Redis's is redis://. Correct the address
+        in {place}"""
+
+
+class NoMachine(Wrong):
+    """No machine is called {host!r}."""
+
+    next = "Correct the address in {place}: this machine is `localhost`"
+
+
 class NothingListens(Wrong):
     """Nothing listens at {where}."""
 
-    next = "`make lab` or `make servers` starts it, in the lab's own folder. Or correct the address in celeryconfig.py"
+    next = "`make lab` or `make servers` starts it, in the lab's own folder. Or correct the address in {place}"
 
 
 class WrongPassword(Wrong):
     """RabbitMQ at {where} refuses the user {user!r} with this password."""
 
-    next = """Put a user and password that it knows into celeryconfig.py (`**` hides a password). Or stop it
+    next = """Put a user and password that it knows into the address in {place} (`**` hides a password). Or stop it
         (`sudo systemctl stop rabbitmq-server`): `make servers` then starts one that knows yours"""
 
 
 class GuestFromElsewhere(Wrong):
     """RabbitMQ at {where} refuses the user 'guest': it may log in from RabbitMQ's own machine only."""
 
-    next = """Make a user of your own there, and put it into celeryconfig.py: `rabbitmqctl add_user myuser mypassword`,
+    next = """Make a user of your own there, and put it into {place}: `rabbitmqctl add_user myuser mypassword`,
         `rabbitmqctl set_permissions myuser ".*" ".*" ".*"`, `rabbitmqctl set_user_tags myuser management`"""
 
 
 class WrongVirtualHost(Wrong):
     """RabbitMQ at {where} has no virtual host {virtual_host!r} for the user {user!r}."""
 
-    next = """Correct the end of broker_url in celeryconfig.py: `//` means the virtual host `/`. If it is there,
+    next = """Correct the end of the address in {place}: `//` means the virtual host `/`. If it is there,
         give the user permission: `rabbitmqctl set_permissions -p {virtual_host} {user} ".*" ".*" ".*"`"""
+
+
+class RedisRefuses(Wrong):
+    """Redis at {where} refuses the login: {reason}."""
+
+    next = "The password stands before the machine: `redis://:password@machine:port/0`. Correct the address in {place}"
+
+
+class NoDatabase(Wrong):
+    """Redis at {where} has no database {database!r}."""
+
+    next = "The address ends in a database's number, mostly 0 to 15. Correct it in {place}"
 
 
 class NotAnswering(Wrong):
     """What listens at {where} does not answer: it is frozen, or it is not {product}."""
 
-    next = "See what it is with `python -m lab doctor`, and start it again"
+    next = """See what it is with `python -m lab doctor`, and start it again. Or correct the port in {place}: RabbitMQ's
+        is 5672 (15672 is its dashboard's), and Redis's is 6379"""
+
+
+class OtherServer(Wrong):
+    """What listens at {where} is not {product}: {error}."""
+
+    next = "RabbitMQ's port is 5672 (15672 is its dashboard's), and Redis's is 6379. Correct the address in {place}"
 
 
 class ManagementAway(Wrong):
@@ -81,13 +128,9 @@ class Address:
     """The parts of a broker's or result backend's URL that a person asks about."""
 
     def __init__(self, url):
-        try:
-            parts = parse_url(url)
-        except (TypeError, ValueError, AttributeError):
-            raise Fault(
-                "An address in celeryconfig.py cannot be read",
-                "It is one URL; in a password, write / as %2F, # as %23, @ as %40",
-            ) from None
+        if reason := why_unreadable(url):
+            raise UnreadableAddress(address=hidden(url), reason=reason, place=place(url))
+        parts = parse_url(url)
         self.url = url
         self.scheme = parts["transport"].partition("+")[0]
         self.is_rabbitmq = self.scheme in ("amqp", "pyamqp")
@@ -106,7 +149,38 @@ class Address:
         return f"http://{self.host}:{self.port + 10000}"
 
     def __str__(self):
-        return maybe_sanitize_url(self.url)  # the password as **
+        return hidden(self.url)
+
+
+def hidden(url):
+    """An address as it is written, with ** for its password. It need not be a readable one."""
+    before, at, machine = str(url).rpartition("@")
+    user, colon, _ = before.removeprefix(protocol := re.match(r"(\w+:/+)?", before)[0]).partition(":")
+    return f"{protocol}{user}{colon and ':**'}{at}{machine}"
+
+
+def why_unreadable(url):
+    """What makes an address one that Celery cannot read, in words; None when nothing does."""
+    if not isinstance(url, str):
+        return "it is no text"
+    before, _, machine = url.rpartition("@")
+    if url != url.strip() or " " in machine.partition("/")[0]:
+        return "there is a space in it"
+    if signs := sorted(set(before.partition("://")[2]) & set("/#?[]")):
+        return f"there is a {signs[0]} in its user or password"
+    try:
+        parse_url(url)
+    except ValueError:
+        return "its port is no number from 1 to 65535"
+    return None
+
+
+def place(url):
+    """Where an address stands that is the broker's or the result backend's: in words that follow "in"."""
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        if url and os.environ.get(name) == url:
+            return f"{name}, which this terminal has, and which goes before celeryconfig.py (`unset {name}`)"
+    return "celeryconfig.py"
 
 
 def wait_until(fact, seconds, every=0.05):
@@ -122,23 +196,25 @@ def wait_until(fact, seconds, every=0.05):
 def ask(url):
     """Log in where url points, and return the server's name and version. Raises Fault."""
     address = Address(url)
+    if not re.match(r"[\w+]+://", url):
+        raise NoProtocol(address=address, place=place(url))
     if address.scheme not in {*TRANSPORT_ALIASES, *BACKEND_ALIASES}:
-        raise Fault(f"Celery knows no {address.scheme}://", "Correct the address in celeryconfig.py")
+        raise UnknownProtocol(scheme=address.scheme, place=place(url))
     if not (address.is_rabbitmq or address.is_redis):
         return address.scheme  # the lab knows nothing more about it
     product, log_in = ("RabbitMQ", _log_in_to_rabbitmq) if address.is_rabbitmq else ("Redis", _log_in_to_redis)
-    where = f"{address.host}:{address.port}"
+    facts = {"where": f"{address.host}:{address.port}", "place": place(url)}
     try:
         socket.create_connection((address.host, address.port), ANSWER).close()
-        return log_in(address, where)
+        return log_in(address, facts)
     except ConnectionRefusedError:
-        raise NothingListens(where=where) from None
-    except socket.gaierror:
-        raise Fault(f"No machine is called {address.host!r}", "Correct the address in celeryconfig.py") from None
+        raise NothingListens(**facts) from None
+    except (socket.gaierror, UnicodeError):  # which is what an empty or too long part of a name raises
+        raise NoMachine(host=address.host, **facts) from None
     except (TimeoutError, redis.TimeoutError):
-        raise NotAnswering(where=where, product=product) from None
+        raise NotAnswering(product=product, **facts) from None
     except (OSError, amqp.AMQPError, redis.RedisError) as error:
-        raise Fault(f"What listens at {where} is not {product}: {' '.join(str(error).split())}") from None
+        raise OtherServer(product=product, error=" ".join(str(error).split()), **facts) from None
 
 
 def _rabbitmq(address, **options):
@@ -154,26 +230,33 @@ def _rabbitmq(address, **options):
     )
 
 
-def _log_in_to_rabbitmq(address, where):
+def _log_in_to_rabbitmq(address, facts):
     connection = _rabbitmq(address)
     try:
         connection.connect()
         return "{product} {version}".format_map(connection.server_properties)
     except amqp.AccessRefused:
         is_guest = address.user == "guest" and not address.is_local
-        raise (GuestFromElsewhere if is_guest else WrongPassword)(where=where, user=address.user) from None
+        raise (GuestFromElsewhere if is_guest else WrongPassword)(user=address.user, **facts) from None
     except amqp.NotAllowed:
-        raise WrongVirtualHost(where=where, user=address.user, virtual_host=address.virtual_host) from None
+        raise WrongVirtualHost(user=address.user, virtual_host=address.virtual_host, **facts) from None
     finally:
         connection.collect()
 
 
-def _log_in_to_redis(address, where):
+def _log_in_to_redis(address, facts):
+    database = address.virtual_host.strip("/") or "0"
+    if not database.isdecimal():
+        raise NoDatabase(database=database, **facts)
     client = redis.Redis.from_url(address.url, socket_timeout=ANSWER, socket_connect_timeout=ANSWER)
     try:
         server = client.info("server")
     except (redis.AuthenticationError, redis.ResponseError) as error:
-        raise Fault(f"Redis at {where} refuses the login: {error}", "Correct the password in celeryconfig.py") from None
+        if "DB index" in str(error):
+            raise NoDatabase(database=database, **facts) from None
+        wanted = "it does not know this user with this password" if address.password else "it wants a password"
+        reason = wanted if isinstance(error, redis.AuthenticationError) else error
+        raise RedisRefuses(reason=reason, **facts) from None
     finally:
         client.close()
     name = "Valkey" if server.get("server_name") == "valkey" else "Redis"

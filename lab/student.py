@@ -1,13 +1,17 @@
 """What the student wrote: the Python files of the current folder, and their mistakes as sentences."""
 
 import ast
+import difflib
 import importlib
+import inspect
 import itertools
 import os
 import re
 import traceback
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from celery import Celery
+from celery.app.defaults import SETTING_KEYS
 
 from lab.fault import Fault, Wrong
 
@@ -17,7 +21,7 @@ TASK = "my_ml_app.predict"
 class NotImportable(Wrong):
     """{file} cannot be used: {error}."""
 
-    next = "Correct it, and check again"
+    next = "Correct that line, and check again"
 
 
 class NoFile(Wrong):
@@ -30,7 +34,37 @@ class NoFile(Wrong):
 class NoApp(Wrong):
     """my_ml_app.py has no Celery app called `app`."""
 
-    next = 'Write `app = Celery("my_ml_app")` into my_ml_app.py'
+    next = "Make one with `Celery(...)` in my_ml_app.py, and let its name be app"
+
+
+class MisspeltSetting(Wrong):
+    """celeryconfig.py sets {name!r}, and Celery's setting is called {right!r}."""
+
+    next = "Correct its name. What Celery does not know counts for nothing, and Celery does not say so"
+
+
+class AlwaysEager(Wrong):
+    """celeryconfig.py sets task_always_eager: each task runs where it is asked for, and no message is ever sent."""
+
+    next = "Leave that setting out: it is for tests without a broker"
+
+
+class NotAList(Wrong):
+    """accept_content in celeryconfig.py is {value!r}, and not a list: Celery takes each letter for a format."""
+
+    next = "Put square brackets around it"
+
+
+class OtherFormat(Wrong):
+    """{name} in celeryconfig.py is {value!r}, and accept_content does not have it: what is sent would be refused."""
+
+    next = "Let both be JSON, as they were handed out"
+
+
+class NoTimeZone(Wrong):
+    """timezone in celeryconfig.py is {value!r}, and there is no time zone of that name."""
+
+    next = "A time zone is called after its continent and a city, such as Europe/Zurich; or it is UTC"
 
 
 class AfterReturn(Wrong):
@@ -78,7 +112,8 @@ def nothing_after_return(function="predict", file="my_ml_app.py"):
 
 
 def app():
-    """The app in my_ml_app.py, with its configuration read. Raises NotImportable and NoApp."""
+    """The app in my_ml_app.py, with its configuration read. Raises NotImportable, NoApp, and what settings() raises."""
+    settings()
     found = getattr(load("my_ml_app"), "app", None)
     if not isinstance(found, Celery):
         raise NoApp()
@@ -86,11 +121,51 @@ def app():
 
 
 def configuration():
-    """What celeryconfig.py says, with Celery's defaults. Raises NotImportable."""
-    load("celeryconfig")
+    """What celeryconfig.py says, with Celery's defaults. Raises NoFile, NotImportable, and what settings() raises."""
+    require("celeryconfig.py")
+    settings()
     alone = Celery("alone", set_as_current=False)
     alone.config_from_object("celeryconfig")
     return with_configuration(alone, "celeryconfig.py").conf
+
+
+def settings():
+    """What celeryconfig.py sets, {name: value}: nothing when there is no such file.
+
+    Raises NotImportable, and for mistakes of which Celery says nothing, or says it too late: MisspeltSetting,
+    AlwaysEager, NotAList, OtherFormat and NoTimeZone.
+    """
+    if not os.path.exists("celeryconfig.py"):
+        return {}
+    found = {name: value for name, value in vars(load("celeryconfig")).items() if not name.startswith("_")}
+    for name, value in found.items():
+        right = right_name(name, value)
+        if right and right not in found:
+            raise MisspeltSetting(name=name, right=right)
+    if found.get("task_always_eager"):
+        raise AlwaysEager()
+    accepted = found.get("accept_content", ["json"])
+    if isinstance(accepted, str):
+        raise NotAList(value=accepted)
+    for name in ("task_serializer", "result_serializer"):
+        if (value := found.get(name)) and value not in {*accepted, *(one.rpartition("/")[2] for one in accepted)}:
+            raise OtherFormat(name=name, value=value)
+    try:
+        ZoneInfo(found.get("timezone") or "UTC")
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):  # which a name of a folder raises
+        raise NoTimeZone(value=found["timezone"]) from None
+    return found
+
+
+def right_name(name, value):
+    """The name of Celery's setting that a name resembles; None when it is a setting, or resembles none."""
+    lower = name.lower().removeprefix("celery_")
+    if name in SETTING_KEYS or callable(value) or inspect.ismodule(value):
+        return None
+    if "://" in str(value) and not difflib.get_close_matches(lower, SETTING_KEYS, 1, 0.8):
+        addresses = {"broker": "broker_url", "backend": "result_backend"}
+        return next((right for word, right in addresses.items() if lower.startswith(word)), None)
+    return next(iter(difflib.get_close_matches(lower, SETTING_KEYS, 1, 0.8)), None)
 
 
 def with_configuration(found, file):
@@ -110,7 +185,7 @@ def in_own_line(error, *programs):
         return f"{type(error).__name__}: {error.msg}{where}"
     own = [f for f in traceback.extract_tb(error.__traceback__) if os.path.basename(f.filename) in files]
     where = f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {error}{where}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 def in_printed_line(text):

@@ -142,7 +142,7 @@ def test_a_broker_on_another_machine_is_not_started_here(student):
     student.broker = "amqp://myuser:mypassword@broker.invalid//"
     printed, status = student.run(*START, typed="hi\n")
     assert status == 0 and "Result of" in printed
-    assert "No machine is called 'broker.invalid'. Correct the address in celeryconfig.py." in printed
+    assert "No machine is called 'broker.invalid'. Correct the address in CELERY_BROKER_URL, which" in printed
 
 
 @pytest.mark.parametrize("user", ["", "myuser"])
@@ -154,8 +154,8 @@ def test_valkey_asks_for_the_configured_password(student, user):
 
 
 MISTYPED = {
-    "amqp://myuser:my/password@localhost//": "An address in celeryconfig.py cannot be read. It is one URL; in a",
-    "ampq://myuser:mypassword@localhost//": "Celery knows no ampq://. Correct the address in celeryconfig.py.",
+    "amqp://myuser:my/password@localhost//": "The address amqp://myuser:**@localhost// cannot be read: there is a /",
+    "ampq://myuser:mypassword@localhost//": "Celery knows no protocol ampq://. RabbitMQ's is amqp://",
 }
 
 

@@ -1,17 +1,20 @@
 """What lab/student.py says of a student's files, without any server."""
 
+import sys
 import textwrap
 
 import pytest
 
 from lab.fault import Fault
-from lab.student import nothing_after_return
+from lab.observe import Address, ask
+from lab.student import nothing_after_return, settings
 
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
     """Writes a file of the student's, in a folder that is the current one."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
 
     def write(name, text):
         (tmp_path / name).write_text(textwrap.dedent(text))
@@ -45,3 +48,128 @@ def test_what_stands_below_return_is_found(write, body, below):
     sentence = said(nothing_after_return)
     assert (below is None) == (sentence is None)
     assert below is None or f"from line {below} on, never runs" in sentence
+
+
+@pytest.mark.parametrize(
+    "url, says",
+    [
+        ("localhost:5672", "The address localhost:5672 does not begin with a protocol"),
+        ("myuser:secret@localhost:5672//", "The address myuser:**@localhost:5672// does not begin with a protocol"),
+        ("amqp//myuser:secret@localhost:5672//", "does not begin with a protocol"),
+        ("redis", "The address redis does not begin with a protocol"),
+        ("", "does not begin with a protocol"),
+        ("ampq://myuser:secret@localhost:5672//", "Celery knows no protocol ampq://"),
+        (
+            "http://localhost:15672",
+            "Celery knows no protocol http://. RabbitMQ's is amqp:// (http:// is its dashboard's)",
+        ),
+        (
+            "amqp://myuser:sec/ret@localhost:5672//",
+            "myuser:**@localhost:5672// cannot be read: there is a / in its user",
+        ),
+        ("amqp://myuser:sec#ret@localhost:5672//", "there is a # in its user or password"),
+        ("amqp://myuser:sec?ret@localhost:5672//", "there is a ? in its user or password"),
+        ("amqp://my[user:secret@localhost:5672//", "there is a [ in its user or password"),
+        ("amqp://myuser:secret@localhost:port//", "its port is no number"),
+        ("amqp://myuser:secret@localhost:99999//", "its port is no number"),
+        ("amqp://myuser:secret@localhost:5672// ", "there is a space in it"),
+        (" amqp://myuser:secret@localhost:5672//", "there is a space in it"),
+        ("amqp://myuser:secret@localhost 5672//", "there is a space in it"),
+        ("amqp://myuser:secret@loclahost.invalid:5672//", "No machine is called 'loclahost.invalid'"),
+        ("amqp://myuser:secret@.:5672//", "No machine is called '.'"),
+        (["amqp://myuser:secret@localhost//"], "it is no text"),
+    ],
+)
+def test_a_mistyped_address_has_a_sentence_of_its_own_and_keeps_the_password(url, says):
+    sentence = said(ask, url)
+    assert says in sentence and "celeryconfig.py" in sentence and "sec" not in sentence
+
+
+@pytest.mark.parametrize("password", ["my@secret", "my:secret", "my%secret", "my secret"])
+def test_what_celery_reads_in_a_password_is_read(password):
+    address = Address(f"amqp://myuser:{password}@localhost:5672//")
+    assert (address.password, address.host, str(address)) == (
+        password,
+        "localhost",
+        "amqp://myuser:**@localhost:5672//",
+    )
+
+
+def test_an_address_from_the_environment_is_corrected_there(monkeypatch):
+    monkeypatch.setenv("CELERY_BROKER_URL", "localhost:5672")
+    assert "`unset CELERY_BROKER_URL`" in said(ask, "localhost:5672")
+
+
+@pytest.mark.parametrize(
+    "line, says",
+    [
+        ("brokerurl = 1", "sets 'brokerurl', and Celery's setting is called 'broker_url'"),
+        ("broker_URL = 1", "'broker_url'"),
+        ("BROKER_URL = 1", "'broker_url'"),
+        ("Broker_Url = 1", "'broker_url'"),
+        ("broker = 'amqp://localhost'", "'broker_url'"),
+        ("backend = 'redis://localhost'", "'result_backend'"),
+        ("resultbackend = 1", "'result_backend'"),
+        ("CELERY_RESULT_BACKEND = 1", "'result_backend'"),
+        ("CELERY_TIMEZONE = 'UTC'", "'timezone'"),
+        ("task_serialiser = 'json'", "'task_serializer'"),
+        ("accepted_content = ['json']", "'accept_content'"),
+        ("task_ack_late = True", "'task_acks_late'"),
+        ("worker_prefetch_multiplyer = 1", "'worker_prefetch_multiplier'"),
+        ("enable_UTC = True", "'enable_utc'"),
+        ("task_always_eager = True", "no message is ever sent"),
+        ("accept_content = 'json'", "is 'json', and not a list"),
+        ("task_serializer = 'pickle'", "task_serializer in celeryconfig.py is 'pickle', and accept_content"),
+        ("result_serializer = 'yaml'", "result_serializer in celeryconfig.py is 'yaml'"),
+        ("timezone = 'Europe/Bern'", "timezone in celeryconfig.py is 'Europe/Bern'"),
+        ("timezone = '../etc'", "there is no time zone of that name"),
+        ("timezone = 'Europe'", "there is no time zone of that name"),
+        ("timezone = 2", "there is no time zone of that name"),
+        ("broker_url = amqp://localhost", "SyntaxError: invalid syntax (celeryconfig.py, line 2)"),
+        (
+            "broker_url = 'amqp://localhost",
+            "SyntaxError: unterminated string literal (detected at line 2) (celeryconfig",
+        ),
+        ("timezone = UTC", "NameError: name 'UTC' is not defined (celeryconfig.py, line 2)"),
+        ("\tbroker_url = ''", "IndentationError: unexpected indent (celeryconfig.py, line 2)"),
+        (
+            "if 1:\n\ta = 1\n        b = 2",
+            "TabError: inconsistent use of tabs and spaces in indentation (celeryconfig.py",
+        ),
+        ("import kombuu", "ModuleNotFoundError: No module named 'kombuu' (celeryconfig.py, line 2)"),
+        ("raise ValueError('a\\n\\nb')", "ValueError: a b (celeryconfig.py, line 2)"),
+        ("import sys; sys.exit(1)", "SystemExit: 1 (celeryconfig.py, line 2)"),
+    ],
+)
+def test_a_mistaken_setting_has_a_sentence_of_its_own(write, line, says):
+    write("celeryconfig.py", "'''Where messages live.'''\n")
+    with open("celeryconfig.py", "a") as file:
+        file.write(line)
+    assert says in said(fresh, settings)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import os, random as rate_limits",
+        "from kombu import Exchange, Queue",
+        "broker_host = 'localhost'\nbroker_url = f'amqp://{broker_host}//'",
+        "broker = 'amqp://localhost'\nbroker_url = broker",
+        "user = 'myuser'\npassword = 'mypassword'\nhost = 'localhost'",
+        "rabbitmq = 'amqp://localhost'",
+        "accept_content = ['application/json']\ntask_serializer = 'json'",
+        "timezone = None",
+        "task_default_queue = 'predictions'",
+        "print('celeryconfig is read')",
+    ],
+)
+def test_what_is_no_mistake_is_none(write, line):
+    write("celeryconfig.py", line)
+    assert said(fresh, settings) is None
+
+
+def fresh(function):
+    """Call it as a process would that has not read a student's file yet."""
+    for name in ("celeryconfig", "my_ml_app"):
+        sys.modules.pop(name, None)
+    return function()

@@ -5,51 +5,82 @@ from lab.observe import (
     Address,
     GuestFromElsewhere,
     ManagementAway,
+    NoDatabase,
+    NoMachine,
+    NoProtocol,
     NotAnswering,
     NothingListens,
+    OtherServer,
+    RedisRefuses,
+    UnknownProtocol,
+    UnreadableAddress,
     WrongPassword,
     WrongVirtualHost,
     ask,
+    place,
 )
+from lab.student import AlwaysEager, MisspeltSetting, NotAList, NoTimeZone, OtherFormat
 
 
 class NoBroker(Wrong):
     """celeryconfig.py sets no broker_url."""
 
-    next = "Write it there: `broker_url = ...`, with the address that `make servers` shows"
+    next = "Set it there, to the address that `make servers` shows. (`**` hides the password)"
+
+
+class OtherBroker(Wrong):
+    """broker_url begins with {scheme}://, and the lecture's broker is RabbitMQ: this course looks into no other."""
+
+    next = "RabbitMQ's protocol is amqp://"
 
 
 class WrongPort(Wrong):
     """No broker is at port {port} of {host}: it is at port {right}, and lets you in there."""
 
-    next = "Write {right} instead of {port} into broker_url. (15672 is the dashboard's port, 5672 the broker's)"
+    next = "Correct the port in broker_url. (15672 is the dashboard's, 5672 the broker's)"
 
 
-REFUSALS = (WrongPassword, WrongVirtualHost, GuestFromElsewhere)
-RECOGNISES = (NoBroker, NothingListens, WrongPort, NotAnswering, *REFUSALS, ManagementAway)
+IS_NOT = "that is not RabbitMQ. It has no users, no virtual hosts and no dashboard to see; what follows works with it"
+MISTYPED = (UnreadableAddress, NoProtocol, UnknownProtocol, NoMachine, NoDatabase)
+REFUSALS = (WrongPassword, WrongVirtualHost, GuestFromElsewhere, RedisRefuses)
+SETTINGS = (MisspeltSetting, AlwaysEager, NotAList, OtherFormat, NoTimeZone)
+RECOGNISES = (
+    *SETTINGS,
+    NoBroker,
+    *MISTYPED,
+    OtherBroker,
+    NothingListens,
+    WrongPort,
+    NotAnswering,
+    OtherServer,
+    *REFUSALS,
+    ManagementAway,
+)
 
 
 def check(desk):
-    url = desk.configuration.broker_url
-    if not url:
+    if not desk.configuration["broker_url"]:  # by key, as it is in the file: the attribute prefers the environment's
         raise NoBroker()
+    url = desk.configuration.broker_url
     address = Address(url)
-    yield f"celeryconfig.py: broker_url is {address}"
+    yield f"{place(url)}: broker_url is {address}"
     try:
         product = ask(url)
-    except REFUSALS:
+    except (*MISTYPED, *REFUSALS):
         raise
     except Fault:
         if stand_in := desk.join(url):
-            yield f"broker: Valkey stands in, at {stand_in}. It has no dashboard: `make rabbitmq` gets you RabbitMQ"
+            yield f"broker: {ask(stand_in.url)} stands in, at {stand_in}: {IS_NOT}. `make rabbitmq` gets you RabbitMQ"
             return
         for port in desk.other_ports(address):
             if lets_in(url.replace(f":{address.port}", f":{port}")):
                 raise WrongPort(port=address.port, host=address.host, right=port) from None
         raise
-    if not address.is_rabbitmq:
-        yield f"broker: {product}. It has no dashboard"
+    if address.is_redis:
+        yield f"broker: {product}, and {IS_NOT}"
         return
+    if not address.is_rabbitmq:
+        raise OtherBroker(scheme=address.scheme)
     yield f"broker: {product}, logged in as {address.user!r}, virtual host {address.virtual_host!r}"
     desk.on_dashboard(address, "overview")
     yield f"dashboard: {desk.dashboard(address)} lets {address.user!r} in"

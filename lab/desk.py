@@ -19,6 +19,7 @@ from lab.folder import Claim
 from lab.follow import HEARING, hearing, switch_events_on
 from lab.observe import (
     AWAY,
+    ODD,
     PORTS,
     Address,
     BrokerFull,
@@ -358,15 +359,17 @@ class Desk:
 
     @cached_property
     def flower(self):
-        """URL of Flower: at FLOWER_PORT, or where the lab has it, or at 5555."""
+        """URL of Flower: at FLOWER_PORT, or where the lab has it, or at 5555. Raises Fault."""
         port = os.environ.get("FLOWER_PORT")
+        if port and not (port.isdecimal() and 0 < int(port) < 65536):
+            raise Fault(f"FLOWER_PORT is {port!r}, which is not a port", "Type `export FLOWER_PORT=5555`")
         return f"http://localhost:{port}" if port else Claim.held("stack").get("flower", "http://localhost:5555")
 
     def workers_in_flower(self):
         """The workers that Flower shows as online, {name: predictions that run there}: none when it does not answer."""
-        with suppress(Fault):
+        with suppress(Fault, *ODD):
             rows = get(self.flower, "/workers?json=1&refresh=1").json()["data"]
-            return {row["hostname"]: row.get("active") or 0 for row in rows if row["status"]}
+            return {row["hostname"]: int(row.get("active") or 0) for row in rows if row["status"]}
         return {}
 
     def messages_wait(self, queue=None):

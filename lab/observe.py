@@ -26,6 +26,7 @@ ANSWER = 2  # seconds that a server on this machine may take to answer
 PAGE = 10_000_000  # bytes of an answer that are read; RabbitMQ needs some hundred for a queue
 
 AWAY = (OSError, KombuError, amqp.AMQPError, redis.RedisError)  # what a broker that is not there raises
+ODD = (AttributeError, KeyError, TypeError, ValueError, RecursionError)  # what comes of reading JSON of another shape
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 PORTS = {"amqp": 5672, "pyamqp": 5672, "redis": 6379}
 
@@ -184,13 +185,11 @@ def place(url):
 
 
 def wait_until(fact, seconds, every=0.05):
-    """Ask fact() until it is true, and return what it said; None when the seconds are over."""
+    """Ask fact() until it is true, once more when the seconds are over, and return what it said; None if it was not."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if answer := fact():
-            return answer
+    while not (answer := fact()) and time.monotonic() < deadline:
         time.sleep(every)
-    return None
+    return answer or None
 
 
 def ask(url):
@@ -270,7 +269,7 @@ def management(dashboard, broker, path="/overview"):
         if path == "/overview":
             said["rabbitmq_version"]  # which nobody else says
         return said
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except ODD:
         raise Fault(f"What answers at {dashboard} is not RabbitMQ's management API") from None
 
 
@@ -291,7 +290,7 @@ def totals(dashboard, broker):
     said = management(dashboard, broker, path)
     try:
         numbers = {one["name"]: (one.get("messages_ready"), one.get("messages_unacknowledged")) for one in said}
-    except (KeyError, TypeError, AttributeError):
+    except ODD:
         raise Fault(f"What answers at {dashboard} is not RabbitMQ's management API") from None
     # A queue whose node is down has no numbers.
     return {
@@ -406,16 +405,16 @@ def flower_answers(url):
 
 
 def get(base, path, auth=None):
-    """The answer to a GET request of this path. Raises Fault."""
+    """The answer to a GET request of this path. Raises Fault, whose cause is what httpx said."""
     page = f"{base}{path.partition('?')[0]}"
     try:
         return asyncio.run(_get(base + path, auth))
-    except httpx.ConnectError:
-        raise Fault(f"Nothing listens at {base}") from None
+    except httpx.ConnectError as error:
+        raise Fault(f"Nothing listens at {base}") from error
     except httpx.HTTPStatusError as error:
-        raise Fault(f"{page} answers {error.response.status_code}") from None
-    except httpx.HTTPError as error:
-        raise Fault(f"{page} does not answer: {printable(error) or type(error).__name__}") from None
+        raise Fault(f"{page} answers {error.response.status_code}") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Fault(f"{page} does not answer: {printable(error) or type(error).__name__}") from error
 
 
 async def _get(url, auth):

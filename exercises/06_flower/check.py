@@ -4,11 +4,15 @@ import re
 import time
 from html import unescape
 
+import httpx
+
 from lab.desk import TooLong
 from lab.fault import Fault, Wrong
-from lab.observe import Address, flower_answers, get, waiting
+from lab.observe import ANSWER, ODD, Address, get, waiting
 
 START = "`celery -A my_ml_app flower --address=127.0.0.1`"
+TELL = "tell the lab in terminal 5: `export FLOWER_PORT=5556`"
+OTHER_PORT = f"If it is another program, start Flower with `--port=5556` too, and {TELL}"
 PATIENCE = 1.5  # seconds for a worker, a prediction and a queue to reach Flower's pages
 SWITCH = 5  # seconds between Flower's requests to all workers to send events
 YOUNG = 8  # seconds; a Flower that has run for longer has asked
@@ -16,9 +20,27 @@ NUMBERS = 3  # seconds for the numbers of a new queue; RabbitMQ has them every 5
 
 
 class FlowerAway(Wrong):
-    """No Flower answers at {flower}."""
+    """Nothing listens at {flower}, where the check looks for Flower."""
 
-    next = f"In terminal 4: {START}. If yours has another port, tell the lab in terminal 5: `export FLOWER_PORT=5556`"
+    next = f"In terminal 4: {START}. If it runs at another port, {TELL}"
+
+
+class FlowerSilent(Wrong):
+    """What listens at {flower} does not answer within {seconds} seconds."""
+
+    next = f"If it is Flower, suspended with Ctrl-Z, type `fg` in terminal 4. {OTHER_PORT}"
+
+
+class FlowerLocked(Wrong):
+    """Flower at {flower} wants a user and a password, and the check has none."""
+
+    next = f"Start Flower without `--basic-auth` for now: {START}. With that address, only your own machine reaches it"
+
+
+class NotFlower(Wrong):
+    """What answers at {flower} is not Flower, or has its pages elsewhere: {found}."""
+
+    next = f"If it is Flower, start it without `--url-prefix`: {START}. {OTHER_PORT}"
 
 
 class OtherBroker(Wrong):
@@ -39,14 +61,14 @@ class EmptyBrokerPage(Wrong):
     next = "Tell Flower where to ask: `celery -A my_ml_app flower --address=127.0.0.1 --broker-api={dashboard}/api/`"
 
 
-RECOGNISES = (FlowerAway, OtherBroker, WithoutEvents, EmptyBrokerPage)
+RECOGNISES = (FlowerAway, FlowerSilent, FlowerLocked, NotFlower, OtherBroker, WithoutEvents, EmptyBrokerPage)
 
 
 def check(desk):
     yield from desk.ready()
     flower = desk.flower
-    if not flower_answers(flower):
-        raise FlowerAway(flower=flower)
+    if (said := page(flower, "/healthcheck").text) != "OK":
+        raise NotFlower(flower=flower, found=f"its health is {said[:40]!r}")
     worker, theirs = desk.worker, broker_of(flower)
     if not desk.wait(lambda: worker.name in desk.workers_in_flower(), f"Flower to list {worker.name}", PATIENCE):
         raise deaf(desk, theirs)
@@ -59,6 +81,21 @@ def check(desk):
             raise deaf(desk, theirs)
     yield f"tasks: {tasks} in Flower, the last of them sent by the check"
     yield queue_fact(desk)
+
+
+def page(flower, path):
+    """One of Flower's pages. Raises FlowerAway, FlowerSilent, FlowerLocked and NotFlower."""
+    try:
+        return get(flower, path)
+    except Fault as fault:
+        why = fault.__cause__
+        if isinstance(why, httpx.ConnectError):
+            raise FlowerAway(flower=flower) from None
+        if isinstance(why, httpx.TimeoutException):
+            raise FlowerSilent(flower=flower, seconds=ANSWER) from None
+        if isinstance(why, httpx.HTTPStatusError) and why.response.status_code == httpx.codes.UNAUTHORIZED:
+            raise FlowerLocked(flower=flower) from None
+        raise NotFlower(flower=flower, found=fault) from None
 
 
 def deaf(desk, theirs):
@@ -75,16 +112,16 @@ def place(address):
 
 def broker_of(flower):
     """Address of the broker that Flower listens to, as its page Broker has it."""
-    url = re.search(r"broker-url[^>]*>\s*(\S+?)\s*<", get(flower, "/broker").text)
-    if not url:
-        raise Fault(f"{flower}/broker does not say which broker Flower listens to", "Is it an old Flower?")
-    return Address(unescape(url[1]))
+    if url := re.search(r"broker-url[^>]*>\s*(\S+?)\s*<", page(flower, "/broker").text):
+        return Address(unescape(url[1]))
+    raise NotFlower(flower=flower, found="its page Broker names no broker")
 
 
 def seconds_together(desk):
     """How long both Flower and the worker have been running."""
     uptime = (desk.inspect("stats") or desk.worker.stats)["uptime"]
-    started = re.search(r"^process_start_time_seconds (\S+)", get(desk.flower, "/metrics").text, re.MULTILINE)
+    metrics = page(desk.flower, "/metrics").text
+    started = re.search(r"^process_start_time_seconds (\d+(?:\.\d+)?(?:e\+\d+)?)$", metrics, re.MULTILINE)
     return min(uptime, time.time() - float(started[1])) if started else uptime  # Flower tells it on Linux only
 
 
@@ -100,17 +137,27 @@ def tasks_after_one_more(desk):
 def tasks_in_flower(flower, sent):
     """How many tasks Flower knows, once a worker's event has told it of the one that was sent; until then None."""
     query = f"draw=1&start=0&length=1&order[0][column]=0&search[value]={sent.id}"
-    answer = get(flower, f"/tasks/datatable?{query}").json()
-    return answer["recordsTotal"] if any(task["worker"] for task in answer["data"]) else None
+    try:
+        answer = page(flower, f"/tasks/datatable?{query}").json()
+        return int(answer["recordsTotal"]) if any(task["worker"] for task in answer["data"]) else None
+    except ODD:
+        raise NotFlower(flower=flower, found="its list of tasks cannot be read") from None
 
 
 def queue_fact(desk):
     """What Flower's page Broker says of the queue, once it has numbers. Raises EmptyBrokerPage and ManagementAway."""
-    if not desk.wait(lambda: cells(desk), "Flower's page Broker to show the queue", PATIENCE):
+    row = desk.wait(lambda: cells(desk), "Flower's page Broker to show the queue", PATIENCE)
+    if not row:
         desk.on_dashboard(desk.broker, "overview")
         raise EmptyBrokerPage(queue=desk.queue, dashboard=desk.dashboard(desk.broker))
-    desk.wait(lambda: cells(desk)[1].isdecimal(), "the queue's numbers", NUMBERS)
-    _, messages, unacked, ready, consumers = cells(desk)[:5]
+
+    def numbers():
+        nonlocal row
+        row = cells(desk) or row
+        return row[1].isdecimal()
+
+    desk.wait(numbers, "the queue's numbers", NUMBERS)
+    _, messages, unacked, ready, consumers = row
     if not desk.broker.is_rabbitmq:
         return f"queue: {desk.queue!r} on Flower's page Broker, {messages} messages"
     consumers += " consumer" if consumers == "1" else " consumers"
@@ -119,6 +166,6 @@ def queue_fact(desk):
 
 def cells(desk):
     """The queue's row on Flower's page Broker: name, messages, Unacked, Ready, consumers; None when it is not there."""
-    page = get(desk.flower, "/broker").text
-    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in page.split("<tr")]
-    return next((row for row in rows if row and unescape(row[0]) == desk.queue), None)
+    rows = page(desk.flower, "/broker").text.split("<tr")
+    rows = [re.findall(r"<td[^>]*>\s*(.*?)\s*</td>", row, re.DOTALL)[:5] for row in rows]
+    return next((row for row in rows if len(row) == 5 and unescape(row[0]) == desk.queue), None)

@@ -1,5 +1,8 @@
 """How a student can stand before exercise 06."""
 
+import os
+import signal
+
 FLOWER, READY = ["flower", "--address=127.0.0.1"], "Visit me at"
 
 
@@ -14,6 +17,24 @@ def reference(student):
     student.solve()
     student.worker()
     student.celery(*FLOWER).see(READY)
+
+
+def flower_silent(student):
+    """Suspended, as Ctrl-Z does."""
+    student.solve()
+    flower = student.celery(*FLOWER)
+    flower.see(READY)
+    os.kill(flower.pid, signal.SIGSTOP)
+
+
+def flower_locked(student):
+    student.solve()
+    student.celery(*FLOWER, "--basic-auth=me:secret").see(READY)
+
+
+def not_flower(student):
+    student.solve()
+    student.celery(*FLOWER, "--url-prefix=flower").see(READY)
 
 
 def other_broker(student):

@@ -1,0 +1,75 @@
+"""What checks make of answers that no server gives a student every day: no server is needed here."""
+
+import httpx
+import pytest
+from conftest import free_port
+
+from lab.course import course, load
+from lab.desk import Desk
+from lab.fault import Fault
+from lab.observe import get, wait_until
+
+CHECKS = {exercise.number: load(exercise.path / "check.py") for exercise in course()}
+
+ODD_PAGES = [
+    "",
+    "OK",
+    "<html>hi</html>",
+    "null",
+    "[1]",
+    "[" * 100_000,
+    '{"data": 5}',
+    '{"data": [{"hostname": "celery@vm"}]}',
+    '{"data": [{"hostname": "celery@vm", "status": true, "active": "x", "worker": "celery@vm"}]}',
+    '<p class="broker-url">%%%</p><tr><td>celery</td></tr>',
+    '<p class="broker-url">amqp://localhost//</p><tr><td>celery</td><td></td><td></td><td></td><td></td></tr>',
+    "process_start_time_seconds abc\n",
+    "process_start_time_seconds 1.e+e+e\n",
+]
+
+
+@pytest.mark.parametrize("odd", ODD_PAGES, ids=range(len(ODD_PAGES)))
+def test_whatever_flower_says_is_a_fact_or_a_sentence(monkeypatch, odd):
+    flower = CHECKS[6]
+
+    class Student(Desk):
+        app = queue = "celery"
+        flower = "http://localhost:5555"
+
+        def inspect(self, what):
+            return {"uptime": 1}
+
+    sent = type("Sent", (), {"id": "check-1"})
+    desk = Student()
+    monkeypatch.setattr(flower, "get", lambda *_: httpx.Response(200, text=odd))
+    monkeypatch.setattr("lab.desk.get", lambda *_: httpx.Response(200, text=odd))
+    assert desk.workers_in_flower() == {}
+    for ask in (
+        lambda: flower.broker_of(desk.flower),
+        lambda: flower.seconds_together(desk),
+        lambda: flower.tasks_in_flower(desk.flower, sent),
+        lambda: flower.cells(desk),
+    ):
+        try:
+            ask()
+        except Fault as fault:
+            assert fault.remedy
+
+
+@pytest.mark.parametrize("port", ["abc", "99999", "-1"])
+def test_a_mistyped_port_of_flower(monkeypatch, port):
+    monkeypatch.setenv("FLOWER_PORT", port)
+    with pytest.raises(Fault, match=f"FLOWER_PORT is '{port}'"):
+        _ = Desk().flower
+
+
+def test_a_page_that_is_not_there_says_what_the_client_said():
+    with pytest.raises(Fault, match="Nothing listens") as fault:
+        get(f"http://localhost:{free_port()}", "/")
+    assert isinstance(fault.value.__cause__, httpx.ConnectError)
+
+
+def test_a_fact_that_comes_at_the_last_moment_is_seen():
+    answers = iter([None, None, "here"])
+    assert wait_until(lambda: next(answers), 0.05, every=0.04) == "here"
+    assert wait_until(lambda: None, 0) is None

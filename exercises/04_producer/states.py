@@ -36,7 +36,7 @@ def bare_string(student):
 
 def blocks_for_result(student):
     student.solve()
-    student.edit("use_ml_app.py", DELAY, f"{DELAY}\n        result.get()")
+    student.edit("use_ml_app.py", DELAY, f"{DELAY}\n        while not result.ready():\n            pass")
     student.edit("celeryconfig.py", "timezone =", f'result_backend = "{student.results}"\ntimezone =')
 
 
@@ -55,3 +55,14 @@ def dies_at_end(student):
     """As the lecture's own version does."""
     student.solve()
     student.edit("use_ml_app.py", "except (EOFError, KeyboardInterrupt)", "except KeyboardInterrupt")
+
+
+def never_asks(student):
+    student.solve()
+    student.edit("use_ml_app.py", 'input("Enter a message: ")', '"hello"')
+
+
+def asks_for_result(student):
+    """There is no result backend yet."""
+    student.solve()
+    student.edit("use_ml_app.py", "task {result.id}", "task {result.id}, {result.state}")

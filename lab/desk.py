@@ -1,5 +1,6 @@
 """What the check of an exercise looks at: the student's app, broker, workers, Flower and results, as they are now."""
 
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psutil
+import redis
 from celery.utils.nodenames import nodesplit
 
 from lab import student
@@ -36,6 +38,8 @@ from lab.observe import (
 from lab.student import TASK
 
 LOOK = 0.1  # seconds between two looks at a fact
+SHORT = 60  # characters of a message that are shown
+START = 8  # seconds that a worker may take to start; on an idle machine it takes 2
 
 
 @contextmanager
@@ -70,6 +74,43 @@ class NoWorker(Wrong):
     """No worker answers, and {waiting} in the queue {queue!r}."""
 
     next = "In terminal 2: `celery -A my_ml_app worker`"
+
+
+class Suspended(Wrong):
+    """The worker in process {pid} is suspended: it is there, and nothing of it runs (Ctrl-Z does that)."""
+
+    next = "Type `fg` in terminal 2: it goes on where it was. Or, from elsewhere: `kill -CONT {pid}`"
+
+
+class Silent(Wrong):
+    """The queue {queue!r} has a consumer ({number}), and no worker answers. Is the worker suspended?"""
+
+    next = """If terminal 2 shows a prompt and the word Stopped, type `fg` there. If not, end the worker with Ctrl-C,
+        wait for its end, and start it again"""
+
+
+class NotReady(Wrong):
+    """The worker in process {pid} does not answer: {why}."""
+
+    passes = True
+    next = (
+        "Wait a moment, and check again. Once terminal 2 shows a prompt, start the worker: `celery -A my_ml_app worker`"
+    )
+
+
+class NotConnected(Wrong):
+    """The worker in process {pid} has no connection to your broker at {ours}: it was started with {theirs}."""
+
+    next = """If you typed an `export …` line into another terminal, type it into terminal 2 too. End the worker there
+        (Ctrl-C), and start it again"""
+
+
+class Unreadable(Wrong):
+    """The first message in the queue {queue!r} ends each worker that takes it, and stays: it has {flaw}. It says
+    {body}."""
+
+    next = """Empty the queue, with all that waits there: `celery -A my_ml_app purge`. Then start the worker again, and
+        send with `predict.delay(payload)`, which writes messages as a worker needs them"""
 
 
 class OtherApp(Wrong):
@@ -149,6 +190,41 @@ class Worker:
         with suppress(psutil.Error):
             return Path(self.process.cwd()) if self.process else None
         return None
+
+
+def is_main(process, processes):
+    """Whether a process is a worker, and not one of a worker's pool."""
+    command = process.info["cmdline"] or [""]
+    names = [os.path.basename(part) for part in command]
+    parent = processes.get(process.info["ppid"])
+    is_worker = "python" in names[0].lower() and "celery" in names and "worker" in command
+    return is_worker and not (parent and parent.info["cmdline"] == command)
+
+
+def flaw(message):
+    """What ends every worker that meets this message, as words; None when there is nothing.
+
+    Other faults do no harm: a worker throws such a message away, and says so.
+    """
+    headers = message.headers or {}
+    if "task" not in headers:
+        return None
+    if not message.content_type:
+        return "no content type"
+    for name in ("id", "task"):
+        if not isinstance(headers.get(name), str):
+            return f"no {name} that is a text" if name in headers else f"no {name}"
+    with suppress(ValueError):
+        body = json.loads(message.body or "[]")
+        if not isinstance(body, list) or len(body) != 3:
+            return "a body that is not a list of three: arguments, keyword arguments, and further instructions"
+    return None
+
+
+def in_short(body):
+    """What a message says, as a text of one line that a terminal can show."""
+    text = body if isinstance(body, str) else bytes(body).decode(errors="replace")
+    return repr(text if len(text) <= SHORT else text[: SHORT - 1] + "…")
 
 
 class Prediction:
@@ -319,11 +395,11 @@ class Desk:
     def takers(self):
         """The workers that take the student's messages, and run what is in the files now; at least one.
 
-        Raises NoWorker, SameName, OtherApp, OtherQueue, OtherFolder and StaleCode.
+        Raises what silence() returns, SameName, OtherApp, OtherQueue, OtherFolder and StaleCode.
         """
         workers = self.online
         if not workers:
-            raise NoWorker(queue=self.queue, waiting=self.messages_wait())
+            raise self.silence()
         for worker in workers:
             same = [other for other in workers if other.name == worker.name]
             if len(same) > 1:
@@ -344,6 +420,81 @@ class Desk:
                 if late > 1:
                     raise StaleCode(worker=worker.name, file=file, seconds=round(late))
         return here
+
+    def silence(self):
+        """Why no worker answers: a Wrong."""
+        mains = self.main_processes()
+        for process in mains:
+            if process.status() == psutil.STATUS_STOPPED:
+                return Suspended(pid=process.pid)
+        if unreadable := self.unreadable():
+            return unreadable
+        for process in mains:
+            if why := self.why_not_ready(process):
+                return why
+        if number := self.consumers():
+            return Silent(queue=self.queue, number=number)
+        return NoWorker(queue=self.queue, waiting=self.messages_wait())
+
+    def main_processes(self):
+        """Main processes of workers on this machine, as far as they are in the folder or connected to the broker."""
+        processes = {one.pid: one for one in psutil.process_iter(["cmdline", "ppid"])}
+        found = []
+        for process in processes.values():
+            with suppress(psutil.Error):
+                if is_main(process, processes) and (self._is_here(process) or self._is_connected(process)):
+                    found.append(process)
+        return found
+
+    def _is_here(self, process):
+        return Path(process.cwd()) == self.folder
+
+    def _is_connected(self, process):
+        return any(one.raddr and one.raddr.port == self.broker.port for one in process.net_connections("tcp"))
+
+    def why_not_ready(self, process):
+        """A Wrong about a worker's main process that runs, and does not answer."""
+        with suppress(psutil.Error):
+            age = time.time() - process.create_time()
+            theirs = Address(process.environ().get("CELERY_BROKER_URL") or student.load("celeryconfig").broker_url)
+            if theirs.place != self.broker.place or (age > START and not self._is_connected(process)):
+                return NotConnected(pid=process.pid, ours=self.broker, theirs=theirs)
+            if age < START:
+                return NotReady(pid=process.pid, why=f"it started {age:.0f} s ago")
+            if "solo" in " ".join(process.cmdline()):
+                why = "with `--pool=solo` it does one thing at a time, and a prediction runs"
+            else:
+                why = "it has been told to end, and finishes what runs"
+            return NotReady(pid=process.pid, why=why)
+        return None
+
+    def consumers(self):
+        """How many consumers the queue has; None where the broker does not know."""
+        if not self.broker.is_rabbitmq:
+            return None
+        with self.app.connection_for_read() as connection, suppress(connection.channel_errors):
+            return connection.default_channel.queue_declare(self.queue, passive=True).consumer_count
+
+    def first_message(self, queue):
+        """The message that a queue gives away next, which stays there; None when there is none."""
+        with self.app.connection_for_read() as connection:
+            channel = connection.default_channel
+            if self.broker.is_redis:
+                with suppress(ValueError, TypeError, redis.ResponseError):  # nothing there, or nothing of Celery's
+                    return channel.message_to_python(json.loads(channel.client.lindex(queue, -1)))
+            elif self.broker.is_rabbitmq:
+                with suppress(connection.channel_errors):
+                    if message := channel.basic_get(queue):
+                        channel.basic_reject(message.delivery_tag, requeue=True)
+                        return channel.message_to_python(message)
+        return None
+
+    def unreadable(self):
+        """Unreadable when the queue's first message ends every worker; otherwise None."""
+        message = self.first_message(self.queue)
+        if message and (what := flaw(message)):
+            return Unreadable(queue=self.queue, flaw=what, body=in_short(message.body))
+        return None
 
     def worker_fact(self):
         worker, size = self.worker, len(self.worker.processes)

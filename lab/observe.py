@@ -149,6 +149,11 @@ class Address:
         """Base URL of RabbitMQ's management API; by convention its port is the broker's plus 10000."""
         return f"http://{self.host}:{self.port + 10000}"
 
+    @property
+    def place(self):
+        """What two addresses of one broker have in common, however they are written."""
+        return self.is_local or self.host, self.port, self.virtual_host
+
     def __str__(self):
         return hidden(self.url)
 

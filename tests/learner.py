@@ -6,6 +6,7 @@ import socket
 import socketserver
 import threading
 
+import amqp
 from conftest import RABBITMQ, Student, eventually, free_port, require
 
 from lab.course import course
@@ -82,6 +83,21 @@ class Learner(Student):
         self.number_of_workers += 1
         eventually(lambda: len(self.app.control.ping(timeout=0.5)) == self.number_of_workers, "the worker answers")
         return terminal
+
+    def publish(self, body, **properties):
+        """A message in the queue as another program writes it, with these AMQP properties and headers alone."""
+        with self.app.connection() as connection:
+            channel = connection.default_channel
+            channel.queue_declare("celery", durable=True, auto_delete=False)
+            properties = {"application_headers" if name == "headers" else name: properties[name] for name in properties}
+            channel.basic_publish(amqp.Message(body, **properties), routing_key="celery")
+
+    def consumer(self):
+        """A consumer of the queue in this process, which does nothing."""
+        self.consuming = self.app.connection()
+        channel = self.consuming.default_channel
+        channel.queue_declare("celery", durable=True, auto_delete=False)
+        channel.basic_consume("celery")
 
     def edit_later(self, name):
         """A file's time of change as if it had been edited after all that runs was started."""

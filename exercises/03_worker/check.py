@@ -1,9 +1,34 @@
 """Does a worker take the messages that the student's app sends?"""
 
-from lab.desk import NoWorker, OtherApp, OtherFolder, OtherQueue, SameName, StaleCode
+from lab.desk import (
+    NotConnected,
+    NotReady,
+    NoWorker,
+    OtherApp,
+    OtherFolder,
+    OtherQueue,
+    SameName,
+    Silent,
+    StaleCode,
+    Suspended,
+    Unreadable,
+)
 from lab.observe import BrokerFull, ManagementAway
 
-RECOGNISES = (BrokerFull, NoWorker, SameName, OtherApp, OtherQueue, OtherFolder, StaleCode)
+RECOGNISES = (
+    BrokerFull,
+    NoWorker,
+    Suspended,
+    Silent,
+    NotReady,
+    NotConnected,
+    Unreadable,
+    SameName,
+    OtherApp,
+    OtherQueue,
+    OtherFolder,
+    StaleCode,
+)
 
 
 def check(desk):

@@ -1,5 +1,8 @@
 """How a student can stand before exercise 03."""
 
+import os
+import signal
+
 
 def stub(student):
     student.hand_out()
@@ -54,3 +57,36 @@ def broker_full(student):
     settings.parent.mkdir(parents=True)
     settings.write_text("disk_free_limit.absolute = 90000GB\n")
     student.open("python", "-m", "lab", "servers").see("Ctrl-C ends")
+
+
+def suspended(student):
+    """As Ctrl-Z does."""
+    student.solve()
+    os.killpg(student.worker().pid, signal.SIGSTOP)
+
+
+def silent(student):
+    """Somebody takes from the queue whose process cannot be seen, as in a container."""
+    student.solve()
+    student.consumer()
+
+
+def not_ready(student):
+    student.solve()
+    student.edit("my_ml_app.py", "    return", "    import time\n\n    time.sleep(60)")
+    worker = student.worker("--pool=solo")
+    student.ask("hello")
+    worker.see("Received:")
+
+
+def not_connected(student):
+    """Terminal 5 knows of the broker that stands in, and terminal 2 does not."""
+    student.solve()
+    student.celery("worker", CELERY_BROKER_URL=f"redis://localhost:{student.free_port()}/0").see("Cannot connect")
+
+
+def unreadable(student):
+    """A message that another program wrote has ended the worker."""
+    student.solve()
+    student.publish("[[], {}, {}]", headers={"task": "my_ml_app.predict", "id": "1"})
+    student.celery("worker").see("Unrecoverable error")

@@ -7,6 +7,7 @@ import socket
 import time
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
@@ -61,7 +62,8 @@ class NotRegistered(Wrong):
 class OtherName(Wrong):
     """The task is registered as {name!r}, and others will ask for 'my_ml_app.predict'."""
 
-    next = "Let Celery name it after its module and function: `@app.task` without a `name`, in my_ml_app.py"
+    next = """Celery names a task after its module and its function, small and capital letters as they are there. Let
+        the function in my_ml_app.py be called predict, and give `@app.task` no other name"""
 
 
 class OtherArguments(Wrong):
@@ -313,7 +315,8 @@ class Desk:
         if TASK in own:
             return self.app.tasks[TASK]
         for name in own:
-            if name.rpartition(".")[2] == "predict" or self.app.tasks[name].run.__name__ == "predict":
+            names = [name.rpartition(".")[2].lower(), self.app.tasks[name].run.__name__.lower()]
+            if get_close_matches("predict", names, 1, 0.8):
                 raise OtherName(name=name)
         raise NotRegistered(tasks=", ".join(own) or "no task at all")
 

@@ -5,6 +5,7 @@ import textwrap
 
 import pytest
 
+from lab.desk import Desk
 from lab.fault import Fault
 from lab.observe import Address, ask, wait_until
 from lab.student import Program, nothing_after_return, settings
@@ -210,8 +211,33 @@ def test_the_error_of_a_program_is_its_own_and_not_what_was_typed(write, program
     write("use_ml_app.py", f"import os\nimport sys\n{program}\n")
     with Program("use_ml_app.py") as one:
         wait_until(lambda: one.ended() or one.said, 10)
-        one.type("hello: there")
-        one.type("hello")
+        one.type("hello: there\nhello")
         assert wait_until(one.ended, 10)
         sentence = said(one.raise_its_error)
     assert says in sentence and sentence.startswith("use_ml_app.py cannot be used: ") and "> " not in sentence
+
+
+@pytest.mark.parametrize(
+    "decorator, function, says",
+    [
+        (
+            "@app.task(shared=False)",
+            "def Predict(payload)",
+            "The task is registered as 'my_ml_app.Predict', and others will ask for",
+        ),
+        ("@app.task(shared=False)", "def predikt(payload)", "The task is registered as 'my_ml_app.predikt'"),
+        ("@app.task(shared=False, name='predict')", "def predict(payload)", "The task is registered as 'predict'"),
+        (
+            "@app.task(shared=False)",
+            "def other(payload)",
+            "The app has no task called predict: it knows my_ml_app.other",
+        ),
+        ("", "def predict(payload)", "The app has no task called predict: it knows no task at all"),
+        ("@app.task(shared=False)", "def predict(payload)", None),
+    ],
+)
+def test_a_task_of_another_name_is_named(write, decorator, function, says):
+    source = f"from celery import Celery\n\napp = Celery('my_ml_app')\n\n\n{decorator}\n{function}:\n    return\n"
+    write("my_ml_app.py", source)
+    sentence = said(fresh, lambda: Desk().task)
+    assert (sentence is None) == (says is None) and (says or "") in (sentence or ""), sentence

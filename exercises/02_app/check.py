@@ -1,37 +1,76 @@
 """Can the app be imported, does it read celeryconfig.py, and does it know the task?"""
 
-import importlib
+import inspect
 
-from lab.desk import NotRegistered, OtherName
+from celery.app.defaults import DEFAULTS
+
+from lab.desk import NotRegistered, OtherArguments, OtherName
 from lab.fault import Wrong
-from lab.student import NoApp, NotImportable
+from lab.observe import hidden
+from lab.student import NoApp, NotImportable, settings
 
 JSON = {"json", "application/json"}
 
 
 class NoConfiguration(Wrong):
-    """Your app does not read celeryconfig.py: its {name} is {here!r}, and the file says {there!r}."""
+    """Your app does not read celeryconfig.py: its {name} is {here}, and the file says {there}."""
 
-    next = 'Below the line that makes the app, write `app.config_from_object("celeryconfig")`'
+    next = "The app has a method that takes its configuration from a module. Call it below the line that makes the app"
+
+
+class OwnSetting(Wrong):
+    """my_ml_app.py gives the app its own {name}, {here}, and celeryconfig.py says {there}: the app's own counts."""
+
+    next = "Leave it out of my_ml_app.py: what stands in one place only cannot differ"
 
 
 class NotOnlyJson(Wrong):
     """Your app accepts {content}, and a message in another format than JSON can run code on the worker."""
 
-    next = 'Write `accept_content = ["json"]` into celeryconfig.py'
+    next = "Let accept_content in celeryconfig.py have nothing but json, as it was handed out"
 
 
-RECOGNISES = (NotImportable, NoApp, NoConfiguration, NotOnlyJson, NotRegistered, OtherName)
+class AsyncPredict(Wrong):
+    """predict is an `async def`: when Celery calls it, it gets a coroutine, and what is inside never runs."""
+
+    next = "A task is an ordinary function, with `def`"
+
+
+RECOGNISES = (
+    NotImportable,
+    NoApp,
+    NoConfiguration,
+    OwnSetting,
+    NotOnlyJson,
+    NotRegistered,
+    OtherName,
+    AsyncPredict,
+    OtherArguments,
+)
 
 
 def check(desk):
     app = desk.app
-    for name in vars(importlib.import_module("celeryconfig")):
-        # By key, as it is in the file: an attribute would prefer the environment's.
-        if not name.startswith("_") and name in app.conf and app.conf[name] != desk.configuration[name]:
-            raise NoConfiguration(name=name, here=app.conf[name], there=desk.configuration[name])
+    # By key, as it is in the file: an attribute would prefer the environment's.
+    wanted = {name: desk.configuration[name] for name in settings() if name in app.conf}
+    heeded = any(app.conf[name] == value != DEFAULTS.get(name) for name, value in wanted.items())
+    for name, value in wanted.items():
+        if app.conf[name] != value:
+            kind = OwnSetting if heeded else NoConfiguration
+            raise kind(name=name, here=shown(app.conf[name]), there=shown(value))
     yield f"app: {app.main!r}, with the broker of celeryconfig.py"
     if set(app.conf.accept_content) - JSON:
         raise NotOnlyJson(content=", ".join(app.conf.accept_content))
     yield "content: json, and nothing else"
+    if inspect.iscoroutinefunction(desk.task.run):
+        raise AsyncPredict()
+    try:
+        inspect.signature(desk.task.run).bind({"message": "hello"})
+    except TypeError as error:
+        raise OtherArguments(error=error) from None
     yield f"task: {desk.task.name}"
+
+
+def shown(value):
+    """A setting's value as a person reads it, without a password."""
+    return hidden(value) if "://" in str(value) else repr(value)

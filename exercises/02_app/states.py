@@ -37,3 +37,19 @@ def no_configuration(student):
 def not_only_json(student):
     student.solve()
     student.edit("celeryconfig.py", 'accept_content = ["json"]', 'accept_content = ["json", "pickle"]')
+
+
+def own_setting(student):
+    student.solve()
+    student.edit("my_ml_app.py", 'Celery("my_ml_app")', 'Celery("my_ml_app", broker="amqp://guest:guest@localhost//")')
+
+
+def async_predict(student):
+    student.solve()
+    student.edit("my_ml_app.py", "def predict", "async def predict")
+
+
+def other_arguments(student):
+    student.solve()
+    student.edit("my_ml_app.py", "def predict(payload)", "def predict()")
+    student.edit("my_ml_app.py", "    print(payload)\n", "")

@@ -25,6 +25,7 @@ from lab.observe import (
     ODD,
     PORTS,
     Address,
+    AnothersServer,
     BrokerFull,
     ManagementAway,
     NothingListens,
@@ -287,7 +288,7 @@ class Desk:
         """The Address of what stands in for the broker at url, which is asked from now on; None when nothing does."""
         try:
             ask(url)
-        except NothingListens:
+        except (NothingListens, AnothersServer):
             held = Claim.held("servers")
             if held and held["broker"]["instead"]:
                 os.environ["CELERY_BROKER_URL"] = held["broker"]["url"]

@@ -3,9 +3,12 @@
 import asyncio
 import json
 import os
+import pwd
 import re
 import socket
+import threading
 import time
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
@@ -23,10 +26,12 @@ from kombu.utils.url import parse_url
 from lab.fault import Fault, Wrong, printable
 
 ANSWER = 2  # seconds that a server on this machine may take to answer
+LOGIN = 4  # seconds that a login may take: several answers, and each perhaps in pieces
 PAGE = 10_000_000  # bytes of an answer that are read; RabbitMQ needs some hundred for a queue
 
 AWAY = (OSError, KombuError, amqp.AMQPError, redis.RedisError)  # what a broker that is not there raises
 ODD = (AttributeError, KeyError, TypeError, ValueError, RecursionError)  # what comes of reading JSON of another shape
+PEOPLE = 1000  # the first user id of a person; Linux gives its system accounts those below
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 PORTS = {"amqp": 5672, "pyamqp": 5672, "redis": 6379}
 
@@ -61,6 +66,13 @@ class NothingListens(Wrong):
     """Nothing listens at {where}."""
 
     next = "`make lab` or `make servers` starts it, in the lab's own folder. Or correct the address in {place}"
+
+
+class AnothersServer(Wrong):
+    """What listens at {where} belongs to {owner}, and is not for you: the lab of somebody else, perhaps."""
+
+    next = """Write a port of your own into {place}, 5673 for example instead of 5672, and type `make lab` or
+        `make servers` in the lab's own folder"""
 
 
 class WrongPassword(Wrong):
@@ -208,9 +220,11 @@ def ask(url):
         return address.scheme  # the lab knows nothing more about it
     product, log_in = ("RabbitMQ", _log_in_to_rabbitmq) if address.is_rabbitmq else ("Redis", _log_in_to_redis)
     facts = {"where": f"{address.host}:{address.port}", "place": place(url)}
+    if address.is_local and (owner := stranger(address.port)):
+        raise AnothersServer(owner=owner, **facts)  # who must not hear the password
     try:
         socket.create_connection((address.host, address.port), ANSWER).close()
-        return log_in(address, facts)
+        return within(LOGIN, log_in, address, facts)
     except ConnectionRefusedError:
         raise NothingListens(**facts) from None
     except (socket.gaierror, UnicodeError):  # which is what an empty or too long part of a name raises
@@ -218,7 +232,11 @@ def ask(url):
     except (TimeoutError, redis.TimeoutError):
         raise NotAnswering(product=product, **facts) from None
     except (OSError, amqp.AMQPError, redis.RedisError) as error:
-        raise OtherServer(product=product, error=" ".join(str(error).split()), **facts) from None
+        raise OtherServer(product=product, error=printable(" ".join(str(error).split())), **facts) from None
+    except Fault:
+        raise
+    except Exception:  # anything, from a client that reads what it does not understand
+        raise OtherServer(product=product, error="its answer makes no sense", **facts) from None
 
 
 def _rabbitmq(address, **options):
@@ -238,7 +256,7 @@ def _log_in_to_rabbitmq(address, facts):
     connection = _rabbitmq(address)
     try:
         connection.connect()
-        return "{product} {version}".format_map(connection.server_properties)
+        return printable("{product} {version}".format_map(connection.server_properties))
     except amqp.AccessRefused:
         is_guest = address.user == "guest" and not address.is_local
         raise (GuestFromElsewhere if is_guest else WrongPassword)(user=address.user, **facts) from None
@@ -259,12 +277,12 @@ def _log_in_to_redis(address, facts):
         if "DB index" in str(error):
             raise NoDatabase(database=database, **facts) from None
         wanted = "it does not know this user with this password" if address.password else "it wants a password"
-        reason = wanted if isinstance(error, redis.AuthenticationError) else error
+        reason = wanted if isinstance(error, redis.AuthenticationError) else printable(error)
         raise RedisRefuses(reason=reason, **facts) from None
     finally:
         client.close()
     name = "Valkey" if server.get("server_name") == "valkey" else "Redis"
-    return f"{name} {server.get('valkey_version') or server.get('redis_version')}"
+    return printable(f"{name} {server.get('valkey_version') or server.get('redis_version')}")
 
 
 def management(dashboard, broker, path="/overview"):
@@ -449,6 +467,60 @@ def _certificates():
     return httpx.create_ssl_context(trust_env=False)
 
 
+def within(seconds, question, *arguments):
+    """The answer to question(*arguments), or what it raises; TimeoutError after so many seconds, whatever it is at."""
+    answer = Future()
+
+    def ask():
+        try:
+            answer.set_result(question(*arguments))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return answer.result(seconds)
+
+
+def listeners(port):
+    """The user ids that listen at a port of this machine; none where that cannot be seen, as on macOS."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError), open(table) as lines:
+            for line in lines:
+                _, local, _, state, _, _, _, uid, *_ = line.split()
+                if state == "0A" and int(local.rpartition(":")[2], 16) == port:
+                    found.add(int(uid))
+    return found
+
+
+def stranger(port):
+    """Who, of the people on this machine, listens at this port, if not the one who asks: "the user 'ada'", or None.
+
+    System accounts (RabbitMQ's, Redis's, and root, for Docker) serve everybody. A lab of root's does not.
+    """
+    for uid in listeners(port) - {os.geteuid()}:
+        if uid >= PEOPLE or (uid == 0 and root_runs_a_lab()):
+            return user(uid)
+    return None
+
+
+def root_runs_a_lab():
+    """Whether the keeper of a lab runs as root."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.uids().effective == 0 and any(part.endswith("/lab/keeper.py") for part in process.cmdline()):
+                return True
+    return False
+
+
+def user(uid):
+    """A user as a person calls it."""
+    try:
+        return f"the user {pwd.getpwuid(uid).pw_name!r}"
+    except KeyError:
+        return f"the user {uid}"
+
+
 def port_holder(port):
     """Who listens on a port of this machine: "name (process 42)" if that can be seen, or None for nobody."""
     try:
@@ -459,5 +531,13 @@ def port_holder(port):
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
             with suppress(psutil.NoSuchProcess):
                 return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    for uid in listeners(port):
+        return f"a process of {user(uid)}"
+    return "another process" if takes_connections(port) else None
+
+
+def takes_connections(port):
+    """Whether somebody listens at this port of 127.0.0.1."""
     with socket.socket() as probe:
-        return "another process" if probe.connect_ex(("127.0.0.1", port)) == 0 else None
+        probe.settimeout(ANSWER)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

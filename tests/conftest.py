@@ -283,3 +283,32 @@ def answers(url):
 def served(request):
     """A student whose broker and result backend run: once with each kind of broker."""
     return request.getfixturevalue(f"with_{request.param}")
+
+
+@pytest.fixture
+def answering():
+    """Start a server that says the same to everybody, in one piece or byte by byte; its port is returned."""
+    stop, listeners = threading.Event(), []
+
+    def talk(connection, says, pause):
+        with connection, suppress(OSError):
+            for piece in [says] if pause is None else (says[i : i + 1] for i in range(len(says))):
+                connection.sendall(piece)
+                stop.wait(pause or 0)
+            connection.shutdown(socket.SHUT_WR)
+            stop.wait(5)
+
+    def listen(listener, says, pause):
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=talk, args=[listener.accept()[0], says, pause], daemon=True).start()
+
+    def start(says, pause=None):
+        listeners.append(socket.create_server(("127.0.0.1", 0)))
+        threading.Thread(target=listen, args=[listeners[-1], says, pause], daemon=True).start()
+        return listeners[-1].getsockname()[1]
+
+    yield start
+    stop.set()
+    for listener in listeners:
+        listener.close()

@@ -1,7 +1,10 @@
 """The folder .lab: data and logs of what the lab starts, and who runs it at the moment."""
 
+import errno
 import fcntl
 import json
+import os
+import re
 import shutil
 import tempfile
 from contextlib import suppress
@@ -9,24 +12,26 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from lab.fault import Fault
-from lab.observe import wait_until
+from lab.observe import user, wait_until
 
 OWN = Path(__file__).resolve().parent.parent / ".lab"  # the folder of a lab started in its own repository
 START = 90  # seconds that another lab may take to start
 
 
 class Folder:
-    """.lab in the current folder, or, where that cannot be written, a temporary one (problem says why)."""
+    """.lab in the current folder, or, where that cannot be used, a temporary one (problem says why)."""
 
     def __init__(self):
         self.path = Path(".lab").absolute()
-        self.problem = None
+        self._temporary = []
         try:
             self.path.mkdir(mode=0o700, exist_ok=True)
+            make_private(self.path)
             tempfile.TemporaryFile(dir=self.path).close()
+            self.problem = None
         except OSError as error:
-            self.path = Path(tempfile.mkdtemp(prefix="lab-"))
             self.problem = error.strerror
+            self.path = self._make_temporary()
 
     def data(self, name):
         """The folder in which the server called name keeps its data."""
@@ -37,13 +42,37 @@ class Folder:
             raise Fault(f"The folder {path} cannot be made: {error.strerror}") from None
         return path
 
+    def plain(self, path):
+        """The same folder under a name that RabbitMQ can read in its configuration: a link to it, if need be."""
+        if re.fullmatch(r"[\w/.+@-]+", str(path), re.ASCII):
+            return path
+        link = self._make_temporary() / path.name
+        link.symlink_to(path)
+        return link
+
     def log(self, name):
         """The log file of what is called name."""
         return self.path / f"{name}.log"
 
     def remove_if_temporary(self):
-        if self.problem:
-            shutil.rmtree(self.path, ignore_errors=True)
+        for path in self._temporary:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _make_temporary(self):
+        self._temporary.append(Path(tempfile.mkdtemp(prefix="lab-")))
+        return self._temporary[-1]
+
+
+def make_private(folder):
+    """Let nobody else look into a folder of ours. Raises OSError for one that is not ours, or cannot be private."""
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "it is a symbolic link")
+    if folder.stat().st_uid != os.geteuid():
+        raise OSError(errno.EPERM, f"it belongs to {user(folder.stat().st_uid)}")
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+    if folder.stat().st_mode & 0o077:
+        raise OSError(errno.EPERM, "nothing can be private on this file system. Put the lab into your home in Linux")
 
 
 class Claim:
@@ -71,23 +100,27 @@ class Claim:
         return outcome and outcome["holder"]
 
     @classmethod
-    def held(cls, name):
-        """What the lab that runs in the current folder, or else in its own, publishes under a name; or {}."""
-        for path in (Path(".lab"), OWN):
-            if (path / f"{name}.claim").exists():
-                with suppress(OSError):
-                    if holder := cls(SimpleNamespace(path=path), name).holder():
-                        return holder
+    def held(cls, name, folders=(Path(".lab"), OWN)):
+        """What a lab of ours that runs in the current folder, or else in its own, publishes under a name; or {}."""
+        for path in folders:
+            with suppress(OSError):
+                ours = (path / f"{name}.claim").stat().st_uid == os.geteuid()
+                if holder := ours and cls(SimpleNamespace(path=path), name).holder():
+                    return holder
         return {}
 
     def _try(self):
         """{"holder": its facts, or None if we hold it now}; None while the holder is starting or ending."""
-        with suppress(BlockingIOError):
+        try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.withdraw()
             return {"holder": None}
-        with suppress(json.JSONDecodeError):
-            return {"holder": json.loads(self._path.read_text())}
+        except BlockingIOError:
+            with suppress(json.JSONDecodeError):
+                return {"holder": json.loads(self._path.read_text())}
+        except OSError as error:  # a network drive whose server has none
+            found = f"Files cannot be locked in {self._path.parent}: {error.strerror}"
+            raise Fault(found, "Put the lab's folder on a disk of this machine") from None
 
     def publish(self, **facts):
         """Tell others what runs here. They wait until this is said."""

@@ -52,7 +52,7 @@ class Lab:
     def start_servers(self):
         """Make broker and result backend answer, and point this process at them. Raises Fault."""
         if self._folder.problem:
-            self._tell(f"The folder .lab cannot be written ({self._folder.problem}): nothing is kept when you leave.")
+            self._tell(f"The folder .lab cannot be used ({self._folder.problem}): nothing is kept when you leave.")
         held = self._held["servers"]
         if held:
             self.broker, self.results = (held[role] and Server(**held[role]) for role in ("broker", "results"))
@@ -143,7 +143,7 @@ class Lab:
         with suppress(Fault):
             left = waiting(self.app)
         if left and self._folder.problem:
-            self._tell(f"{_are(left, 'message')} waiting, and lost: .lab cannot be written.")
+            self._tell(f"{_are(left, 'message')} waiting, and lost: .lab cannot be used.")
         elif left:
             where = "in Valkey, for the next `make lab` without RabbitMQ" if self.broker.instead else "for `make lab`"
             self._tell(f"{_are(left, 'message')} waiting in the queue, and kept {where}.")

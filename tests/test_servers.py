@@ -1,15 +1,24 @@
 """The rule for brokers: what answers is used, what does not is started at its very address, and Valkey stands in."""
 
+import errno
+import fcntl
 import os
 import pwd
 import re
 import signal
 import socket
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from conftest import RABBITMQ, Student, eventually, free_port, require
+
+from lab import observe, servers
+from lab.fault import Fault
+from lab.folder import Claim, Folder
+from lab.keeper import Keeper
+from lab.observe import NotAnswering, ask, port_holder, stranger
 
 SERVERS = ["python", "-m", "lab", "servers"]
 START = ["python", "-m", "lab", "start"]
@@ -70,7 +79,7 @@ def test_an_ordinary_user_can_run_it_and_a_taken_management_port_does_not_stop_i
     assert status == 0 and "Result of" in printed
     assert re.search(r"RabbitMQ [\d.]+, started here", printed)
     assert re.search(r"dashboard +http://localhost:(\d+)", printed)[1] != str(taken)
-    assert "cannot be written" not in printed
+    assert "cannot be used" not in printed
     own_node.nothing_runs()
 
 
@@ -78,8 +87,10 @@ def stands_in(student, why, before=()):
     """Check that a lab runs on the stand-in, says why, and how other terminals join."""
     start = [*before, *START]
     lab = student.open(*start)
-    lab.see(why, "So Valkey stands in. Other terminals join with: export CELERY_BROKER_URL=(redis://localhost:\\d+/0)")
-    url = lab.match[1]
+    lab.see(why, r"So Valkey stands in\. Other terminals join with: export CELERY_BROKER_URL=(redis://:(\w+)@\S+/0)")
+    url, password = lab.match.groups()
+    with pytest.raises(Fault, match="wants a password"):
+        ask(url.replace(f":{password}@", ""))
     lab.see("Enter a message:")
     printed, _ = student.run("python", "use_ml_app.py", typed="from another terminal\n", CELERY_BROKER_URL=url)
     assert "Sent as task" in printed
@@ -125,6 +136,7 @@ def test_rabbitmq_that_does_not_start(own_node):
     printed, status = own_node.run(*START, typed="hi\n")
     assert status == 0 and "Result of" in printed
     assert re.search(r"The rabbitmq ended at its start \(exit status \d+\)\. Its last words are in \S+\.", printed)
+    assert not (own_node.path / "erl_crash.dump").exists()
 
 
 def test_something_else_at_the_port(student):
@@ -195,3 +207,130 @@ def test_without_a_result_backend(student):
     student.results = ""
     printed, status = student.run(*START, typed="hi\n")
     assert status == 0 and "none: celeryconfig.py has no result_backend" in printed and "Sent as task" in printed
+
+
+def test_a_folder_with_any_name(tmp_path):
+    """RabbitMQ and Valkey write it into their configurations."""
+    require("RabbitMQ", RABBITMQ)
+    path = tmp_path / 'it\'s "ä" \\ 🐇\n#'
+    path.mkdir()
+    student = Student(path, broker=f"amqp://myuser:mypassword@localhost:{free_port()}//")
+    try:
+        printed, status = student.run(*START, typed="hi\n")
+        assert status == 0 and "Result of" in printed and "stands in" not in printed
+        assert len(re.findall(r"(?:RabbitMQ|Valkey) [\d.]+, started here", printed)) == 2
+        assert (path / ".lab" / "rabbitmq" / "data").is_dir()
+        student.nothing_runs()
+    finally:
+        student.close()
+
+
+@contextmanager
+def become(uid):
+    """Do as another user does; root can."""
+    require("root", os.geteuid() == 0)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@contextmanager
+def listening(uid=None):
+    """The port of a silent server, another user's if need be."""
+    with become(uid) if uid else contextmanager(lambda: (yield))():
+        server = socket.create_server(("127.0.0.1", 0))
+    with server:
+        yield server.getsockname()[1]
+
+
+ADA = 12345  # a person; the system's accounts have lower numbers
+
+
+def test_the_server_of_another_person_is_neither_used_nor_told_the_password(student):
+    with listening(ADA) as port:
+        student.broker = f"amqp://myuser:mypassword@localhost:{port}//"
+        printed, status = student.run(*START, typed="hi\n")
+    assert status == 0 and "Result of" in printed
+    assert f"What listens at localhost:{port} belongs to the user 12345, and is not for you" in printed
+    assert "Write a port of your own into CELERY_BROKER_URL" in printed and "So Valkey stands in." in printed
+
+
+def test_whose_server_it_is(monkeypatch):
+    with listening() as own, listening(ADA) as adas, listening(103) as systems:
+        assert [stranger(port) for port in (own, adas, systems)] == [None, "the user 12345", None]
+        monkeypatch.setattr(observe.psutil, "net_connections", lambda _: [])  # as an ordinary user sees it
+        assert port_holder(adas) == "a process of the user 12345"
+        keeper = Keeper()
+        with become(ADA):
+            assert stranger(own) == "the user 'root'"  # of whom a lab runs
+            monkeypatch.setattr(observe.psutil, "process_iter", lambda: [])
+            assert stranger(own) is None  # Docker's, perhaps
+        keeper.close()
+
+
+SAYS = {
+    "nothing it knows": b"\xff\xfe\r\n" * 9,
+    "a number": b":5\r\n" * 9,
+    "lists in lists": b"*1\r\n" * 2000,
+    "what a terminal obeys": b"-ERR \x1b]0;x\x07\r\n" * 9,
+    "half a frame": b"\x01\0\0\0\0\0\x04\0\n\0\n\xce",
+    "HTTP": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("protocol", ["redis", "amqp"])
+@pytest.mark.parametrize("says", SAYS.values(), ids=SAYS.keys())
+def test_a_server_that_answers_oddly(answering, protocol, says):
+    with pytest.raises(Fault, match="is not RabbitMQ: .+|is not Redis: .+|refuses the login: .+") as raised:
+        ask(f"{protocol}://myuser:mypassword@localhost:{answering(says)}/0")
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize("protocol, says", [("redis", b"+"), ("amqp", b"\1\0\0\0\0\xff\xff")])
+def test_a_server_that_answers_letter_by_letter(answering, protocol, says, monkeypatch):
+    monkeypatch.setattr(observe, "LOGIN", 0.3)
+    with pytest.raises(NotAnswering):
+        ask(f"{protocol}://myuser:mypassword@localhost:{answering(says + bytes(99), pause=0.02)}/0")
+
+
+def test_a_port_at_which_somebody_else_takes_connections_is_not_free(monkeypatch):
+    """macOS binds to 127.0.0.1 next to somebody who listens at all addresses."""
+    port = servers.free_port()
+    assert servers.free_port(port) == port
+    monkeypatch.setattr(servers, "takes_connections", lambda _: True)
+    assert servers.free_port(port) != port
+
+
+def test_the_folder_is_ours_and_private(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ".lab"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    assert Folder().problem is None and folder.stat().st_mode & 0o777 == 0o700
+    with monkeypatch.context() as patch:
+        folder.chmod(0o777)
+        patch.setattr(Path, "chmod", lambda *_: None)  # a Windows drive forgets it
+        assert "nothing can be private on this file system" in Folder().problem
+    folder.rmdir()
+    folder.symlink_to("/tmp")
+    assert Folder().problem == "it is a symbolic link"
+    folder.unlink()
+    folder.mkdir()
+    if os.geteuid() == 0:
+        os.chown(folder, ADA, -1)
+        assert Folder().problem == "it belongs to the user 12345"
+        (folder / "servers.claim").write_text("{}")
+        os.chown(folder / "servers.claim", ADA, -1)
+        assert Claim.held("servers", [folder]) == {}
+
+
+def test_a_drive_without_locks(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(Fault, match="Files cannot be locked in .*: No locks available"):
+        Claim(Folder(), "servers").take()

@@ -7,17 +7,32 @@ import shutil
 import sys
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lab.course import FOLDER
-from lab.fault import Fault
+from lab.fault import Fault, printable
 from lab.folder import Claim, Folder
-from lab.observe import Address, ask, flower_answers, management, pools, port_holder
+from lab.observe import (
+    Address,
+    BrokerFull,
+    ManagementAway,
+    alarm,
+    ask,
+    flower_answers,
+    management,
+    pools,
+    port_holder,
+    within,
+)
 from lab.servers import RABBITMQ
 
 REQUIREMENTS = FOLDER.parent / "requirements.txt"
+PATIENCE = 6  # seconds that one question may take
+LONG = 1000  # characters that one line may have
 MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]–[/]"}
 
 
@@ -33,40 +48,73 @@ class Finding:
 
 def examine(app):
     """All Findings, from the machine up to the workers; app is a Fault when it could not be imported."""
-    folder = Folder()
     yield Finding("Python", sys.version_info >= (3, 11), f"{platform.python_version()} ({sys.executable})")
     yield packages()
     yield rabbitmq_installed()
-    if folder.problem:
-        remedy = "Make it yours, or remove it: until then nothing is kept when a lab ends"
-        yield Finding(".lab", False, f"cannot be written: {folder.problem}", remedy)
+    yield from own_folder()
     if isinstance(app, Fault):
         yield Finding("my_ml_app.py", False, str(app), app.remedy)
         return
     configured = {"broker": app.conf.broker_url, "result backend": app.conf.result_backend}
-    dashboard, flower = join(folder)
-    folder.remove_if_temporary()
-    broker, results = Address(app.conf.broker_url), Address(app.conf.result_backend or "")
+    dashboard, flower = join()
+    flower = flower or f"http://localhost:{os.environ.get('FLOWER_PORT', '5555')}"
+    try:
+        addresses = [Address(url) for url in (app.conf.broker_url, app.conf.result_backend or "", flower)]
+    except Fault as fault:
+        yield Finding("celeryconfig.py", False, str(fault), fault.remedy)
+        return
+    broker, results, _ = addresses
     yield from other_address("broker", configured["broker"], broker.url)
-    answer = server("broker", broker)
+    answer = asked("broker", server, broker)
     yield answer
+    full = None
     if broker.is_rabbitmq and answer.good:
-        yield management_api(dashboard or broker.management, broker)
+        dashboard = dashboard or broker.management
+        yield asked("management API", management_api, broker, dashboard)
+        full = asked("broker", takes_messages, broker, dashboard)
+        if full:
+            yield full
     if app.conf.result_backend:
         yield from other_address("result backend", configured["result backend"], results.url)
-        yield server("result backend", results)
+        yield asked("result backend", server, results)
     else:
         yield Finding("result backend", None, "none: celeryconfig.py has no result_backend, so results are not kept")
-    if answer.good:
-        yield workers_online(app)
-    flower = Address(flower or f"http://localhost:{os.environ.get('FLOWER_PORT', '5555')}")
-    yield flower_online(flower.url)
-    yield from ports(broker, results, flower)
+    if answer.good and not full:  # which would not even take a question to the workers
+        yield asked("workers", workers_online, app)
+    yield asked("Flower", flower_online, flower)
+    yield from ports(*addresses)
 
 
-def join(folder):
+def asked(subject, question, *facts):
+    """The Finding of question(subject, *facts), whatever the asked server says, and however slowly."""
+    try:
+        return within(PATIENCE, question, subject, *facts)
+    except TimeoutError:
+        found = f"does not answer within {PATIENCE} seconds"
+    except Fault as fault:
+        return Finding(subject, False, str(fault), fault.remedy)
+    except Exception as error:
+        found = f"answers what nobody understands ({type(error).__name__}: {error})"
+    return Finding(subject, False, found, "See below which program holds its port, and start it again")
+
+
+def own_folder():
+    """Whether .lab can be used. It is not made here."""
+    problem = None
+    if os.path.lexists(".lab"):
+        folder = Folder()
+        folder.remove_if_temporary()
+        problem = folder.problem
+    elif not os.access(".", os.W_OK):
+        problem = "this folder is not yours to write"
+    if problem:
+        remedy = "Make it yours, or remove it: until then nothing is kept when a lab ends"
+        yield Finding(".lab", False, f"cannot be used: {problem}", remedy)
+
+
+def join():
     """Ask where the lab in this folder has its servers, if one runs; return its dashboard and Flower, if any."""
-    servers, stack = (Claim(folder, part).holder() or {} for part in ("servers", "stack"))
+    servers, stack = (Claim.held(part, [Path(".lab")]) for part in ("servers", "stack"))
     for role, variable in (("broker", "CELERY_BROKER_URL"), ("results", "CELERY_RESULT_BACKEND")):
         if servers.get(role):
             os.environ[variable] = servers[role]["url"]
@@ -111,33 +159,36 @@ def server(subject, address):
     return Finding(subject, True, f"{address}\n{product}{user}{where}")
 
 
-def management_api(dashboard, broker):
+def management_api(subject, broker, dashboard):
     try:
-        version = management(dashboard, broker)["rabbitmq_version"]
+        return Finding(subject, True, f"{dashboard}, RabbitMQ {management(dashboard, broker)['rabbitmq_version']}")
     except Fault as fault:
-        return Finding(
-            "management API", False, str(fault), "It comes with the broker, as its plugin rabbitmq_management"
-        )
-    return Finding("management API", True, f"{dashboard}, RabbitMQ {version}")
+        raise ManagementAway(found=fault, user=broker.user) from None
 
 
-def workers_online(app):
+def takes_messages(subject, broker, dashboard):
+    """None when it does."""
+    if short := alarm(broker, dashboard):
+        raise BrokerFull(where=f"{broker.host}:{broker.port}", what=short)
+
+
+def workers_online(subject, app):
     sizes = pools(app)
     if not sizes:
-        return Finding("workers", False, "none is online", "`make lab`, or `celery -A my_ml_app worker`")
-    return Finding("workers", True, ", ".join(f"{name} with {size} processes" for name, size in sizes.items()))
+        return Finding(subject, False, "none is online", "`make lab`, or `celery -A my_ml_app worker`")
+    return Finding(subject, True, ", ".join(f"{name} with {size} processes" for name, size in sizes.items()))
 
 
-def flower_online(url):
+def flower_online(subject, url):
     if flower_answers(url):
-        return Finding("Flower", True, f"{url}: {metadata.version('flower')}")
-    return Finding("Flower", False, f"{url} does not answer", "`make lab`, or `celery -A my_ml_app flower`")
+        return Finding(subject, True, f"{url}: {metadata.version('flower')}")
+    return Finding(subject, False, f"{url} does not answer", "`make lab`, or `celery -A my_ml_app flower`")
 
 
 def ports(*addresses):
     """Who holds the ports of this machine that the lab's addresses name."""
     wanted = [a.port for a in addresses if a.port and a.is_local] + [a.port + 10000 for a in addresses if a.is_rabbitmq]
-    for port in sorted(set(wanted)):
+    for port in sorted(port for port in set(wanted) if port < 65536):
         yield Finding(f"port {port}", None, port_holder(port) or "free")
 
 
@@ -147,7 +198,8 @@ def table(findings):
     good = True
     for finding in findings:
         good = good and finding.good is not False
+        said = "\n".join(printable(line, LONG) for line in finding.found.splitlines())
         remedy = f"\n→ {finding.remedy}" if finding.remedy else ""
-        lines.add_row(MARKS[finding.good], finding.subject, finding.found + remedy)
+        lines.add_row(MARKS[finding.good], finding.subject, Text(said + remedy))
     Console(highlight=False).print(lines)
     return good

@@ -3,9 +3,14 @@
 import re
 import shutil
 import socket
+import threading
 
 import pytest
+from celery import Celery
 from conftest import ROOT
+
+from lab import doctor, observe
+from lab.observe import Address
 
 DOCTOR = ["python", "-m", "lab", "doctor"]
 
@@ -56,6 +61,7 @@ def test_nothing_runs(student):
         assert "Nothing listens at localhost" in found[subject][1]
         assert "→ `make lab` or `make servers` starts it" in found[subject][1]
     assert "workers" not in found  # which nobody can ask without a broker
+    assert not (student.path / ".lab").exists()  # the doctor only looks
     assert found["Flower"][0] == "✗" and "→ `make lab`, or `celery -A my_ml_app flower`" in found["Flower"][1]
 
 
@@ -66,7 +72,7 @@ def test_a_stand_in_is_found(student):
         lab.see("Enter a message:")
         found, status = table(student)
     assert status == 0
-    assert re.fullmatch(r"redis://localhost:\d+/0 Valkey [\d.]+", found["broker"][1])
+    assert re.fullmatch(r"redis://:\*\*@localhost:\d+/0 Valkey [\d.]+", found["broker"][1])
     assert found["workers"][0] == "✓"
     assert "→ Other terminals join the lab with: export CELERY_BROKER_URL=redis://" in found["celeryconfig.py"][1]
 
@@ -111,3 +117,51 @@ def test_a_lab_folder_that_cannot_be_written(student):
     (student.path / ".lab").write_text("a file is in the way")
     found, _ = table(student)
     assert found[".lab"][0] == "✗" and "File exists → Make it yours" in found[".lab"][1]
+
+
+def test_servers_that_answer_oddly_or_never_to_the_end(answering, tmp_path, monkeypatch, capsys):
+    """As a program that holds the port of a server, or a broken one, may do."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(observe, "LOGIN", 0.3)
+    monkeypatch.setattr(observe, "ANSWER", 0.3)
+    monkeypatch.setenv("FLOWER_PORT", str(answering(b"HTTP/1.1 200 OK\r\n" * 99, pause=0.02)))
+    slow, odd = answering(b"+" * 99, pause=0.02), answering(b":5\r\n[/red]\x1b[2J" * 9)
+    app = Celery(broker=f"redis://localhost:{slow}/0", backend=f"redis://localhost:{odd}/0")
+    findings = list(doctor.examine(app))
+    found = {finding.subject: finding for finding in findings}
+    assert [found[subject].good for subject in ("broker", "result backend", "Flower")] == [False] * 3
+    assert "does not answer" in found["broker"].found and "is not Redis" in found["result backend"].found
+    assert doctor.table([*findings, doctor.Finding("odd", True, "[/red] \x1b[2J")]) is False
+    assert "[/red] ?[2J" in capsys.readouterr().out
+
+
+DASHBOARD = {
+    "401": (b"HTTP/1.1 401 Unauthorized\r\n\r\n", "401", "rabbitmqctl set_user_tags myuser management"),
+    "a list": (b"HTTP/1.1 200 OK\r\n\r\n[1]", "is not RabbitMQ's management API", "rabbitmq-plugins enable"),
+    "no JSON": (b"HTTP/1.1 200 OK\r\n\r\n<html>", "is not RabbitMQ's management API", "rabbitmq-plugins enable"),
+}
+
+
+@pytest.mark.parametrize("says, sentence, remedy", DASHBOARD.values(), ids=DASHBOARD.keys())
+def test_a_dashboard_that_refuses_or_is_none(answering, says, sentence, remedy):
+    broker = Address("amqp://myuser:mypassword@localhost//")
+    finding = doctor.asked("management API", doctor.management_api, broker, f"http://localhost:{answering(says)}")
+    assert not finding.good and sentence in finding.found and remedy in finding.remedy
+
+
+def test_whatever_a_question_raises_and_however_long_it_takes_there_is_a_finding(monkeypatch):
+    def broken(subject):
+        raise KeyError("\x1b[2J")
+
+    assert "answers what nobody understands" in doctor.asked("workers", broken).found
+    monkeypatch.setattr(doctor, "PATIENCE", 0.1)
+    assert "does not answer within 0.1 seconds" in doctor.asked("workers", lambda _: threading.Event().wait(3)).found
+
+
+def test_a_full_broker(monkeypatch):
+    """Whose disk or memory is short: not even a question to the workers would come back."""
+    monkeypatch.setattr(doctor, "ask", lambda url: "RabbitMQ 4.3.6")
+    monkeypatch.setattr(doctor, "alarm", lambda broker, dashboard: "disk space")
+    app = Celery(broker="amqp://myuser:mypassword@broker.invalid//")
+    findings = {finding.subject: finding for finding in doctor.examine(app)}
+    assert "has too little disk space left" in findings["broker"].found and "workers" not in findings

@@ -1,5 +1,7 @@
 """The lab's commands: start, servers and doctor here, the course's in commands.py."""
 
+import codecs
+import errno
 import os
 import signal
 import sys
@@ -13,13 +15,13 @@ BEGIN = time.monotonic()
 import click
 
 from lab import commands
-from lab.fault import Fault
+from lab.fault import Fault, plain
 
 
 def tell(sentence=""):
     """Print, as long as there is somebody to read it."""
     try:
-        print(sentence, flush=True)
+        print(plain(sentence), flush=True)
     except OSError:
         to_nobody()
 
@@ -57,6 +59,8 @@ def cli():
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     sys.path.insert(0, os.getcwd())
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        click.get_current_context().color = False
 
 
 @cli.command()
@@ -248,19 +252,41 @@ for command in commands.COMMANDS:
     cli.add_command(command)
 
 
+def in_ascii(error):
+    """What stands for characters that a terminal of another encoding than UTF-8 does not have."""
+    signs = {"✓": "+", "✗": "x", "→": ">", "…": "...", "–": "-", "·": "-", "“": '"', "”": '"'}
+    return "".join(signs.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
+
+
+def what_failed(error):
+    """An operating system's error as a Fault."""
+    what, why = error.filename or "The lab", error.strerror or str(error) or type(error).__name__
+    remedies = {
+        errno.ENOSPC: "The disk is full: make room, and try again",
+        errno.EDQUOT: "You may not use more of the disk: make room, and try again",
+        errno.EMFILE: "A process may open too few files here: `ulimit -n 1024`, and try again",
+        errno.ENOENT: "See that it is there, and try again",
+    }
+    mine = "See that this is yours to write, and try again"
+    is_mine = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
+    return Fault(f"{what}: {why}", remedies.get(error.errno, mine if is_mine else ""))
+
+
 def main():
+    codecs.register_error("in_ascii", in_ascii)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="in_ascii")
     try:
         cli(standalone_mode=False)
     except Fault as fault:
         tell(fault.sentences())
         sys.exit(1)
     except click.ClickException as error:
+        error.message = plain(error.message)
         error.show()
         sys.exit(error.exit_code)
     except OSError as error:
-        tell(
-            f"{error.filename or 'The lab'}: {error.strerror or error}. See that this is yours to write, and try again."
-        )
+        tell(what_failed(error).sentences())
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from lab import hiding
+from lab.fault import plain
 
 
 @dataclass
@@ -52,7 +53,10 @@ def run(exercise, tell=lambda line: None):
         killer = threading.Timer(2 * exercise.deadline, kill_all, [process])  # for code that swallows every exception
         killer.start()
         try:
-            for line in map(json.loads, process.stdout):
+            for line in process.stdout:
+                line = {
+                    key: plain(value) if isinstance(value, str) else value for key, value in json.loads(line).items()
+                }
                 if "fact" in line:
                     outcome.facts.append(line["fact"])
                 elif "wrong" in line:

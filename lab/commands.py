@@ -9,23 +9,25 @@ import sys
 import textwrap
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import click
 import psutil
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
 from lab import check as checker
 from lab.course import FOLDER, course
-from lab.fault import Fault
-from lab.progress import FILE, Progress, as_json, as_junit
+from lab.fault import Fault, plain
+from lab.progress import FILE, Progress, as_json, as_junit, predicted
 
 AGAIN = 10  # seconds until a check is tried again that failed for what goes away by itself
 LOOK = 0.5  # seconds between two looks at what could have changed
-SERVERS = re.compile(r"celery|flower|rabbitmq|beam|valkey|redis|docker|python", re.IGNORECASE)
+SERVERS = re.compile(r"celery|flower|rabbitmq|beam|valkey|redis|docker", re.IGNORECASE)
+ROOT = FOLDER.parent
+ROOMS = ("benchmarks", "exercises", "lab", "monitoring", "tests")
 TEACHING = FOLDER / "TEACHING.md"
 
 
@@ -46,12 +48,29 @@ class Number(click.ParamType):
 NUMBER = Number()
 
 
+def filled(text, width):
+    """A text with lines of so many characters, broken between words but never within `code`, which can be copied."""
+    text = re.sub("`.*?`", lambda code: code[0].replace(" ", "\0"), " ".join(text.split()))
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
+
+
+def columns():
+    """How wide a line of text may be: as the terminal; in a file or a pipe, without an end."""
+    return shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() else 1_000_000
+
+
 def line(mark, text, **style):
-    """One line after a mark; in a terminal it is broken between words."""
-    if sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns - 1
-        text = textwrap.fill(text, width - 4, break_long_words=False, break_on_hyphens=False)
+    """One line after a mark."""
+    text = "\n".join(filled(part, columns() - 4) for part in text.splitlines())
     click.echo(f"  {click.style(mark, **style)} " + text.replace("\n", "\n    "))
+
+
+def show(text):
+    """Show a text of ours: its paragraphs, and its blocks of code as they can be copied."""
+    for number, part in enumerate(re.split(r"^ *```.*\n", text.replace("**", ""), flags=re.MULTILINE)):
+        code = number % 2
+        for paragraph in [textwrap.dedent(part)] if code else re.split(r"\n\s*\n", part.strip()):
+            click.echo(paragraph if code else filled(paragraph, columns()) + "\n")
 
 
 def say(what):
@@ -66,20 +85,67 @@ def say(what):
             line("→", f"{what['next']}.", bold=True)
 
 
+def where(progress):
+    """How many exercises have passed, and the name of the student's folder."""
+    number = sum(bool(progress.passed(exercise)) for exercise in course())
+    return f"{number} of {len(course())} passed · in {plain(Path.cwd().name)}"
+
+
+def headline(exercise, progress):
+    click.secho(f"{exercise.label} {exercise.title} · {where(progress)}", bold=True)
+
+
 def checked(exercise, progress, before=None):
     """Check an exercise, show and keep what was found, and return the Outcome. What is as before is not shown again."""
     lines = []
     if not before:
-        click.secho(f"{exercise.label} {exercise.title}", bold=True)
+        headline(exercise, progress)
     outcome = checker.run(exercise, lines.append if before else say)
     progress.note(exercise, outcome)
-    if before and (outcome.facts, outcome.wrong) != (before.facts, before.wrong):
-        click.secho(f"{exercise.label} {exercise.title}", bold=True)
+    is_new = before and (outcome.facts, outcome.wrong) != (before.facts, before.wrong)
+    if is_new:
+        headline(exercise, progress)
         for what in lines:
             say(what)
     if outcome.passed:
         line("Passed", f"in {outcome.seconds:.1f} s", fg="green")
+    elif is_new or not before:
+        click.echo(f"Stuck? `python -m lab hint {exercise.number}`")
     return outcome
+
+
+def ask_to_predict(exercise, progress):
+    """Ask, at a terminal, for the student's prediction, once, and before the exercise has passed."""
+    one = progress.of(exercise)
+    at_terminal = sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()
+    if one["predicted"] or one["passed"] or not at_terminal:
+        return
+    question, choices, _ = exercise.prediction
+    letters = ", ".join(choices)
+
+    def chosen(typed):
+        letter = typed.strip().lower().removesuffix(")")
+        if letter not in choices:
+            raise click.UsageError(f"it is one of {letters}")
+        return letter
+
+    click.echo(filled(f"Predict: {question}", columns()))
+    for letter, text in choices.items():
+        line(f"{letter})", text)
+    progress.predict(exercise, click.prompt(f"Your prediction ({letters})", value_proc=chosen))
+
+
+def explain(exercise, progress):
+    """The question of a passed exercise, what the student predicted, what is right, and why."""
+    question, choices, answer = exercise.prediction
+    letter = progress.of(exercise)["predicted"]
+    click.echo()
+    show(question)
+    if letter != answer and letter in choices:
+        line(f"{letter})", f"{choices[letter]}: you predicted this")
+    line(f"{answer})", f"{choices[answer]}: {'you were right' if letter == answer else 'this is right'}", bold=True)
+    click.echo()
+    show(exercise.why.removeprefix(f"**{answer})** "))
 
 
 def handed_out():
@@ -89,9 +155,35 @@ def handed_out():
     }
 
 
+@cache
+def own_files():
+    """What a student's folder can have of the course, as paths in it."""
+    ends_up = [file.relative_to(exercise.path / "solution") for exercise in course() for file in exercise.solutions]
+    return frozenset([*handed_out(), *ends_up])
+
+
+def is_students(folder):
+    """Whether a folder has something of the course in it."""
+    return any((folder / name).exists() for name in (FILE, *handed_out()))
+
+
+def is_labs(folder):
+    """Whether a folder is the lab's own, or a room of it: there everything is solved."""
+    parts = Path(os.path.relpath(folder.resolve(), ROOT)).parts
+    return not parts or parts[0] in ROOMS or (parts[0].startswith(".") and parts[0] != os.pardir)
+
+
 def progress_in(folder):
     """The Progress of a student's folder. Raises Fault when it is none."""
-    if not any((folder / name).exists() for name in (FILE, *handed_out())):
+    if is_labs(folder):
+        own = [entry for entry in ROOT.iterdir() if entry.is_dir() and not is_labs(entry) and is_students(entry)]
+        latest = max(own, key=lambda entry: entry.stat().st_mtime, default=None)
+        there = shlex.quote(os.path.relpath(latest or ROOT / "my_celery"))
+        raise Fault(
+            "This is the lab's own folder, where everything is solved: exercises are done in one of yours",
+            f"Go there: `cd {there}`" if latest else f"Make it, and go there: `python -m lab new {there}; cd {there}`",
+        )
+    if not is_students(folder):
         raise Fault(
             f"The folder {folder.resolve()} has none of the course's files",
             "Go to yours, or make one: `python -m lab new DIR`",
@@ -109,11 +201,6 @@ def unsolved(progress):
     return next((exercise for exercise in course() if not progress.passed(exercise)), None)
 
 
-def show(text):
-    """Show Markdown."""
-    Console(highlight=False).print(Markdown(text), "")
-
-
 def show_next(progress):
     """Where to go on."""
     if exercise := unsolved(progress):
@@ -127,18 +214,24 @@ def show_next(progress):
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 def new(folder):
     """Make a folder of your own, with the lecture's files to fill in. Nothing in it is overwritten."""
+    if is_labs(folder):
+        raise Fault(
+            f"{folder} is, or lies in, a folder of the lab's own",
+            "Give yours another name: `python -m lab new my_celery`",
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for name, stub in sorted(handed_out().items()):
         if (folder / name).exists():
             click.echo(f"kept  {name}, which was there")
         else:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(stub, folder / name)
+            shutil.copyfile(stub, folder / name)
             click.echo(f"new   {name}")
     ignored = folder / ".gitignore"
     if not ignored.exists():
         ignored.write_text(".lab/\n__pycache__/\n")
-    click.echo(f"Go there in each terminal: cd {shlex.quote(str(folder))}")
+    if folder.resolve() != Path.cwd():
+        click.echo(f"Go there in each terminal: cd {shlex.quote(plain(folder))}")
     show_next(Progress(folder))
 
 
@@ -150,6 +243,7 @@ def list_():
     for exercise in course():
         mark = "✓" if progress.passed(exercise) else "→" if upcoming and exercise.number == upcoming.number else " "
         click.echo(f"{mark} {exercise.label} {exercise.title}")
+    click.echo(where(progress))
     show_next(progress)
 
 
@@ -166,9 +260,11 @@ def check(exercises, every):
     wanted = course() if every else list(exercises) or [upcoming] * bool(upcoming)
     if len(wanted) > 1:
         wanted.sort(key=lambda exercise: exercise.keeps_worker_busy)
+    if len(wanted) == 1:
+        ask_to_predict(wanted[0], progress)
     passed = [exercise for exercise in wanted if checked(exercise, progress).passed]
     if len(passed) == len(wanted) == 1:
-        show(passed[0].why)
+        explain(passed[0], progress)
     if passed != wanted:
         sys.exit(1)
     show_next(progress)
@@ -181,20 +277,25 @@ def watch(exercise):
 
     When the exercise passes, go on with the next one.
     """
-    click.echo("Watching your files and servers. Ctrl-C ends this.")
     progress = own_progress()
     exercise = exercise or unsolved(progress)
+    click.echo("Watching your files and servers. Ctrl-C ends this.")
+    before = None
     while exercise:
+        ask_to_predict(exercise, progress)
+        if before:  # as long as nothing is done for it, it cannot have been learned
+            click.echo("It is checked when you change a file or start something.")
+            wait_for_change(before)
         before, outcome = fingerprint(), checked(exercise, progress)
         while not outcome.passed:
             wait_for_change(before, AGAIN if outcome.passes else float("inf"))
             before, outcome = fingerprint(), checked(exercise, progress, outcome)
-        show(exercise.why)
+        explain(exercise, progress)
+        show_next(progress)
         exercise = unsolved(progress)
-    show_next(progress)
 
 
-def wait_for_change(before, seconds):
+def wait_for_change(before, seconds=float("inf")):
     """Return when the fingerprint is another one than before, or after so many seconds."""
     begin = time.monotonic()
     while fingerprint() == before and time.monotonic() - begin < seconds:
@@ -202,23 +303,27 @@ def wait_for_change(before, seconds):
 
 
 def fingerprint():
-    """What a check may depend on and a look can see: files of this folder, this user's servers, and listening ports.
+    """What a check may depend on and a look can see: the student's files and pictures, this user's servers, and ports.
 
-    Polled, since not every file system tells of changes. A worker's pool comes and goes without a change.
+    Polled, since not every file system tells of changes. A worker's pool comes and goes without a change. Logs do not
+    count, which a worker or `nohup` writes into this folder.
     """
-    files = {}
-    for path in Path.cwd().iterdir():
+    files = {path: None for path in Path(".lab/runs").glob("*.svg")}
+    for path in {*own_files(), *Path().glob("*.py")}:
         with suppress(OSError):
-            if path.is_file() and FILE not in path.name:
-                files[path.name] = path.stat().st_mtime_ns, path.stat().st_size
-    names, mine = {}, psutil.Process().username()
+            files[path] = path.stat().st_mtime_ns, path.stat().st_size
+    servers, mine, here = {}, psutil.Process().username(), os.getcwd()
     for process in psutil.process_iter(["name", "username", "ppid"]):
-        if process.info["username"] == mine and SERVERS.search(process.info["name"] or ""):
-            names[process.pid] = process.info["ppid"]
+        name = process.info["name"] or ""
+        with suppress(psutil.Error):
+            if process.info["username"] == mine and (
+                SERVERS.search(name) or ("ython" in name and process.cwd() == here)
+            ):
+                servers[process.pid] = process.info["ppid"]
     ports = set()
     with suppress(psutil.AccessDenied):  # macOS shows them to root only
         ports = {one.laddr.port for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
-    return files, {pid for pid, parent in names.items() if parent not in names}, ports
+    return files, {pid for pid, parent in servers.items() if parent not in servers}, ports
 
 
 @click.command()
@@ -245,7 +350,7 @@ def reset(exercise):
             kept = next(beside for number in range(1, 1000) if not (beside := Path(f"{name}.{number}")).exists())
             name.rename(kept)
             click.echo(f"Your {name} is now {kept}.")
-        shutil.copy(stub, name)
+        shutil.copyfile(stub, name)
         click.echo(f"{name} is as it was handed out.")
     progress.forget(exercise)
     if not exercise.stubs:
@@ -263,7 +368,7 @@ def solution(exercise):
         )
     for file in exercise.solutions:
         click.secho(f"# {file.relative_to(exercise.path / 'solution')}", bold=True)
-        click.echo(file.read_text())
+        click.echo(file.read_text(encoding="utf-8"))
     if not exercise.solutions:
         show(exercise.hints[-1])
 
@@ -273,26 +378,28 @@ def solution(exercise):
 @click.option("--format", "form", type=click.Choice(["table", "json", "junit"]), default="table", show_default=True)
 def report(folders, form):
     """Show who got where, one student per folder. The exit status is 0 when every exercise of all has passed."""
-    students = {str(folder): progress_in(folder) for folder in folders if folder.is_dir()}
-    students = students or {Path.cwd().name: own_progress()}
     exercises = course()
+    students = {folder: Progress(folder).everything(exercises) for folder in folders if folder.is_dir()}
+    students = students or {Path.cwd().name: own_progress().everything(exercises)}
+    students = {plain(who): records for who, records in students.items()}
     if form == "table":
         Console(highlight=False).print(as_table(exercises, students))
     else:
         click.echo({"json": as_json, "junit": as_junit}[form](exercises, students))
-    sys.exit(not all(progress.passed(exercise) for progress in students.values() for exercise in exercises))
+    sys.exit(not all(one["passed"] for records in students.values() for one in records.values()))
 
 
 def as_table(exercises, students):
-    columns = "who", "exercise", "passed (UTC)", "took", "checks", "hints", "what was found last"
+    columns = "who", "exercise", "passed (UTC)", "took", "checks", "hints", "predicted", "what was found last"
     table = Table(*columns, box=None, pad_edge=False)
-    for who, progress in students.items():
+    for who, records in students.items():
         for exercise in exercises:
-            one = progress.of(exercise)
+            one = records[exercise.path.name]
             name, passed = f"{exercise.label} {exercise.title}", (one["passed"] or "–")[:16].replace("T", " ")
             seconds = "–" if one["seconds"] is None else f"{one['seconds']:.1f} s"
             found = (one["facts"] or ["never checked"])[-1]
-            row = who, name, passed, seconds, str(one["checks"]), str(one["hints"]), found
+            row = who, name, passed, seconds, str(one["checks"]), str(one["hints"])
+            row = *row, predicted(exercise, one), found
             table.add_row(*map(escape, row))
     return table
 
@@ -306,17 +413,16 @@ def dev():
 @click.argument("exercise", metavar="[N]", required=False, type=NUMBER)
 def dev_check(exercise):
     """Prove that every stub fails, every reference passes, and every wrong state is recognised."""
-    root = FOLDER.parent
     selected = ["-k", exercise.path.name] if exercise else []
-    sys.exit(subprocess.call([sys.executable, "-m", "pytest", "tests/test_exercises.py", *selected], cwd=root))
+    sys.exit(subprocess.call([sys.executable, "-m", "pytest", "tests/test_exercises.py", *selected], cwd=ROOT))
 
 
 @dev.command("table")
 def dev_table():
     """Write the table of wrong states into exercises/TEACHING.md."""
-    before, begin, rest = TEACHING.read_text().partition("<!-- wrong states -->\n")
+    before, begin, rest = TEACHING.read_text(encoding="utf-8").partition("<!-- wrong states -->\n")
     _, end, after = rest.partition("<!-- end -->")
-    TEACHING.write_text(before + begin + table_of_wrong_states() + end + after)
+    TEACHING.write_text(before + begin + table_of_wrong_states() + end + after, encoding="utf-8")
 
 
 def table_of_wrong_states():

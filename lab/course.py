@@ -18,7 +18,7 @@ class Exercise:
         self.label = self.path.name[:2]
 
     def text(self, name):
-        return (self.path / name).read_text()
+        return (self.path / name).read_text(encoding="utf-8")
 
     @cached_property
     def title(self):
@@ -34,6 +34,15 @@ class Exercise:
     def why(self):
         return self.text("why.md").strip()
 
+    @cached_property
+    def prediction(self):
+        """What is to be predicted: the question, the choices as {letter: text}, and the letter of the right one."""
+        section = self.text("README.md").partition("## Predict before you run")[2].partition("\n## ")[0]
+        question, _, choices = section.partition("\n- ")
+        choices = re.findall(r"^- (\w)\) (.*(?:\n  .*)*)", f"- {choices}", re.MULTILINE)
+        words = {letter: " ".join(text.split()) for letter, text in choices}
+        return " ".join(question.split()), words, re.match(r"\*\*(\w)\)\*\*", self.why)[1]
+
     @property
     def stubs(self):
         return self._files("stub")
@@ -43,7 +52,11 @@ class Exercise:
         return self._files("solution")
 
     def _files(self, folder):
-        return sorted(file for file in (self.path / folder).rglob("*") if file.is_file())
+        """What is in a folder, but for what Python, a desktop or an editor leaves there."""
+        left = re.compile(r"__pycache__|\.DS_Store|\._.*|.*~|\..*\.swp")
+        root = self.path / folder
+        found = sorted(file for file in root.rglob("*") if file.is_file())
+        return [file for file in found if not any(map(left.fullmatch, file.relative_to(root).parts))]
 
     @cached_property
     def _module(self):

@@ -10,14 +10,19 @@ def printable(text, most=200):
     return shown if len(text) <= most else f"{shown[:-1]}…"
 
 
+def plain(text):
+    """A text without what would move the cursor, change colours, or spoil an XML file, wherever it came from."""
+    return "".join(c if c.isprintable() or c == "\n" else " " * c.isspace() for c in str(text))
+
+
 class Fault(Exception):
     """What was found instead of an answer, and what to do about it."""
 
     passes = False  # whether it goes away by itself
 
     def __init__(self, found, remedy=""):
-        super().__init__(found)
-        self.remedy = remedy
+        super().__init__(plain(found))
+        self.remedy = plain(remedy)
 
     def sentences(self):
         return " ".join(f"{part}." for part in (str(self), self.remedy) if part)

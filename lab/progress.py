@@ -1,16 +1,20 @@
 """What a student has done so far: progress.json in the student's folder, and a teacher's report of it."""
 
 import json
+import math
+import operator
 import os
-import tempfile
+import shlex
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
-from lab.fault import Fault
+from lab.fault import Fault, plain
 
 FILE = "progress.json"
-NOTHING = {"checks": 0, "hints": 0, "passed": None, "seconds": None, "facts": []}
+NOTHING = {"checks": 0, "hints": 0, "predicted": None, "passed": None, "seconds": None, "facts": []}
+LARGEST = 1_000_000  # bytes; what the lab writes is a hundredth of it
 
 
 class Progress:
@@ -22,8 +26,16 @@ class Progress:
     def __init__(self, folder="."):
         self.path = Path(folder) / FILE
 
+    def everything(self, course):
+        """The records of all exercises, by their folders' names. Where they cannot be read, that is what was found."""
+        try:
+            return {exercise.path.name: self.of(exercise) for exercise in course}
+        except Fault as fault:
+            return {exercise.path.name: NOTHING | {"facts": [fault.sentences()]} for exercise in course}
+
     def of(self, exercise):
-        """The record of an exercise: checks, hints, passed (ISO 8601 time in UTC, or None), seconds, facts."""
+        """The record of an exercise: checks, hints, predicted (a letter, or None), passed (ISO 8601 time in UTC, or
+        None), seconds, facts. Raises Fault."""
         return self._read().get(exercise.path.name) or dict(NOTHING)
 
     def passed(self, exercise):
@@ -49,40 +61,73 @@ class Progress:
         self._write(exercise, one)
         return number
 
+    def predict(self, exercise, letter):
+        """Keep which choice a student predicts to be right."""
+        self._write(exercise, self.of(exercise) | {"predicted": letter})
+
     def forget(self, exercise):
         """It has not passed any more; how often it was checked stays."""
         self._write(exercise, self.of(exercise) | {"passed": None})
 
     def _read(self):
+        away = f"Move it away, and check again: `mv {shlex.quote(str(self.path))} {shlex.quote(f'{self.path}.old')}`"
         try:
-            everything = json.loads(self.path.read_text())
-            if all(one.keys() == NOTHING.keys() for one in everything.values()):
-                return everything
+            with open(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # it may be a pipe
+                text = file.read(LARGEST)
         except FileNotFoundError:
             return {}
-        except (ValueError, AttributeError):
-            pass
-        raise Fault(f"{self.path} is not what the lab wrote", f"Move it away, and check again: `mv {FILE} {FILE}.old`")
+        except OSError as error:
+            raise Fault(f"{self.path} cannot be read: {error.strerror}", away) from None
+        with suppress(ArithmeticError, AttributeError, RecursionError, TypeError, ValueError):
+            return {name: record(found) for name, found in json.loads(text).items()}
+        raise Fault(f"{self.path} is not what the lab wrote", away)
 
     def _write(self, exercise, one):
-        """Whole or not at all, so that no crash loses what was done."""
+        """Whole or not at all, so that no crash loses what was done. Raises Fault."""
         everything = dict(sorted((self._read() | {exercise.path.name: one}).items()))
-        with tempfile.NamedTemporaryFile("w", dir=self.path.parent, prefix=f".{FILE}.", delete=False) as file:
-            json.dump(everything, file, indent=1)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, self.path)
+        new = self.path.with_name(f".{FILE}.{os.getpid()}")
+        try:
+            new.write_text(json.dumps(everything, indent=1))
+            new.replace(self.path)
+        except OSError as error:
+            with suppress(OSError):
+                new.unlink()
+            found = f"What you have done cannot be kept in {self.path.absolute()}: {error.strerror}"
+            raise Fault(found, "What was kept before is as it was. Mend this, and try again") from None
+
+
+def record(found):
+    """What was kept of an exercise. Raises an error of some kind where the lab would not have written that."""
+    one = NOTHING | found
+    one |= {key: one[key] and plain(one[key]) for key in ("passed", "predicted")}
+    one["facts"] = [plain(fact) for fact in one["facts"]]
+    if one["passed"]:
+        datetime.fromisoformat(one["passed"])
+    numbers = operator.index(one["checks"]), operator.index(one["hints"])
+    if one.keys() != NOTHING.keys() or min(numbers) < 0 or not math.isfinite(one["seconds"] or 0):
+        raise ValueError
+    return one
+
+
+def predicted(exercise, one):
+    """What a student predicted and what is right, in a word or three; a dash where nothing was predicted."""
+    letter, answer = one["predicted"], exercise.prediction[2]
+    return "–" if not letter else f"{letter}, right" if letter == answer else f"{letter}, not {answer}"
 
 
 def as_json(course, students):
-    """One object per student: who, complete, and each exercise's record."""
+    """One object per student: who, complete, and each exercise's record, with the answer that was right."""
     return json.dumps(
         [
             {
                 "who": who,
-                "complete": all(progress.passed(exercise) for exercise in course),
-                "exercises": {exercise.path.name: progress.of(exercise) for exercise in course},
+                "complete": all(records[exercise.path.name]["passed"] for exercise in course),
+                "exercises": {
+                    exercise.path.name: records[exercise.path.name] | {"right": exercise.prediction[2]}
+                    for exercise in course
+                },
             }
-            for who, progress in students.items()
+            for who, records in students.items()
         ],
         indent=1,
     )
@@ -91,13 +136,14 @@ def as_json(course, students):
 def as_junit(course, students):
     """One test suite per student, one test case per exercise; what is not passed is a failure."""
     suites = ElementTree.Element("testsuites")
-    for who, progress in students.items():
+    for who, records in students.items():
         suite = ElementTree.SubElement(suites, "testsuite", name=who, tests=str(len(course)))
         for exercise in course:
-            one = progress.of(exercise)
+            one = records[exercise.path.name]
             name = f"{exercise.label} {exercise.title}"
             case = ElementTree.SubElement(suite, "testcase", classname=who, name=name, time=str(one["seconds"] or 0))
-            ElementTree.SubElement(case, "system-out").text = "\n".join(one["facts"])
+            found = [*one["facts"], f"predicted: {predicted(exercise, one)}"]
+            ElementTree.SubElement(case, "system-out").text = "\n".join(found)
             if not one["passed"]:
                 ElementTree.SubElement(case, "failure", message=(one["facts"] or ["never checked"])[-1])
         suite.set("failures", str(len(suite.findall("testcase/failure"))))

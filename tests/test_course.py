@@ -1,18 +1,27 @@
 """The course's commands, as a student and a teacher use them."""
 
+import errno
 import json
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from conftest import ROOT
 from test_exercises import words
 
+from lab.commands import fingerprint, is_labs
 from lab.course import course
+from lab.fault import Fault
+from lab.progress import Progress
 
 LAB = ["python", "-m", "lab"]
 COURSE = course()
 APP = next(exercise for exercise in COURSE if exercise.number == 2)  # its check needs no server
+COMPOSE = next(exercise for exercise in COURSE if exercise.number == 10)  # nor does this one's
 
 
 @pytest.fixture
@@ -58,7 +67,7 @@ def test_an_exercise_passes_once_and_the_next_one_is_named(folder):
     assert status == 1 and "✗ my_ml_app.py has no Celery app" in printed and "→ Make one with `Celery(...)`" in printed
     solve(folder)
     printed, status = folder.run(*LAB, "check", "2")
-    assert status == 0 and "✓ task: my_ml_app.predict" in printed and words(APP.why) in words(printed)
+    assert status == 0 and "✓ task: my_ml_app.predict" in printed and words(APP.why)[3:] in words(printed)
     printed, _ = folder.run(*LAB, "list")
     assert "✓ 02 The app and its task" in printed
     (folder.path / "my_ml_app.py").write_text("")
@@ -74,7 +83,8 @@ def test_check_without_a_number_takes_the_first_that_has_not_passed(folder):
     assert status == 0 and printed == "You have passed every exercise.\n"
     folder.run(*LAB, "reset", "2")
     printed, status = folder.run(*LAB, "check")
-    assert status == 1 and printed.startswith("02 The app and its task\n")
+    assert status == 1 and printed.startswith(f"02 The app and its task · 11 of 12 passed · in {folder.path.name}\n")
+    assert printed.endswith("Stuck? `python -m lab hint 2`\n")
 
 
 @pytest.mark.parametrize("number", ["99", "-1", "two", ""])
@@ -119,24 +129,79 @@ def test_watch_checks_again_when_a_file_changes_and_moves_on(folder):
     pass_all(folder)
     folder.run(*LAB, "reset", "2")
     terminal = folder.open(*LAB, "watch")
-    terminal.see("Watching your files and servers", "02 The app and its task", "no Celery app")
+    predict(terminal, "Watching your files and servers", "Who can call it now")
+    terminal.see("02 The app and its task", "no Celery app", "Stuck")
     (folder.path / "my_ml_app.py").write_text('from celery import Celery\n\napp = Celery("my_ml_app")\n')
     terminal.see("02 The app and its task", "has no task called predict")
     folder.run(*LAB, "hint", "2")
     solve(folder)
-    terminal.see("Passed", "makes an object that can be called", "You have passed every exercise")
+    terminal.see("Passed", "Who can call it now", "everybody.*you were right", "You have passed every exercise")
     assert terminal.left() == 0
     record = json.loads((folder.path / "progress.json").read_text())[APP.path.name]
     assert record["hints"] == 2  # another terminal's hint is not lost
 
 
+def test_watch_waits_until_something_is_done_for_the_next_exercise(folder):
+    pass_all(folder)
+    for exercise in (APP, COMPOSE):
+        folder.run(*LAB, "reset", str(exercise.number))
+        for file in exercise.solutions:
+            shutil.copy(file, folder.path)
+    terminal = folder.open(*LAB, "watch")
+    predict(terminal)
+    terminal.see("Passed", f"Next: {COMPOSE.label}")
+    predict(terminal)
+    terminal.see("It is checked when you change a file")
+    (folder.path / "Dockerfile").touch()
+    terminal.see("Passed", "You have passed every exercise")
+
+
+def test_a_log_in_the_folder_is_nothing_that_a_student_did(folder, monkeypatch):
+    monkeypatch.chdir(folder.path)
+    before = fingerprint()[0]
+    for name in ("nohup.out", "worker.log", "celerybeat-schedule", "progress.json"):
+        (folder.path / name).write_text("new")
+    assert fingerprint()[0] == before
+    for name in ("Dockerfile", "helper.py", ".env.example"):  # handed out, the student's own, an exercise's
+        (folder.path / name).write_text("new")
+        assert fingerprint()[0] != before
+        before = fingerprint()[0]
+
+
 def test_watch_ends_with_ctrl_c(folder):
     terminal = folder.open(*LAB, "watch", "2")
-    terminal.see("Watching")
+    predict(terminal)
+    terminal.see("Stuck")
     terminal.sendintr()
     assert terminal.left() == 130
     assert "Traceback" not in terminal.before
     folder.nothing_runs()
+
+
+def predict(terminal, *seen, letter="c"):
+    """Give the prediction that a check asks for, after what is seen before it."""
+    terminal.see(*seen, r"Your prediction \(a, b, c\): ")
+    terminal.sendline(letter)
+
+
+def test_the_prediction_is_asked_for_once_and_shown_with_the_right_answer(folder):
+    solve(folder)
+    terminal = folder.open(*LAB, "check", "2")
+    terminal.see("Your prediction")
+    terminal.sendintr()
+    assert terminal.left() == 130 and not (folder.path / "progress.json").exists()
+    terminal = folder.open(*LAB, "check", "2")
+    predict(terminal, "Who can call it now", r"a\).* nobody", letter="x")
+    predict(terminal, "it is one of a, b, c", letter=" B)")
+    terminal.see("Passed", "Who can call it now", r"b\).* only the worker: you predicted this", r"c\).*: this is right")
+    assert terminal.left() == 0
+    terminal = folder.open(*LAB, "check", "2")
+    terminal.see("Passed")
+    assert "Your prediction" not in terminal.seen
+    assert "b, not c" in report(folder, "table")[0]
+    assert "predicted: b, not c" in report(folder, "junit")[0]
+    record = json.loads(report(folder, "json")[0])[0]["exercises"][APP.path.name]
+    assert (record["predicted"], record["right"]) == ("b", "c")
 
 
 @pytest.mark.parametrize(
@@ -176,6 +241,7 @@ def test_a_file_that_hides_a_module_is_named_before_anything_else_happens(folder
     (folder.path / "lab.py").write_text("print('mine')")  # hides nothing: this lab comes first
     (folder.path / "json").mkdir()  # holds no module
     terminal = folder.open(*LAB, "watch", "2")
+    predict(terminal)
     terminal.see("no Celery app")
     (folder.path / "random.py").write_text("print('mine')")
     terminal.see("Your random.py hides the module random")
@@ -195,10 +261,50 @@ def test_a_spoilt_progress_file_is_named_and_not_overwritten(folder):
         assert (folder.path / "progress.json").read_text() == text
 
 
-def test_progress_that_cannot_be_written_is_named(folder):
+def test_progress_that_cannot_be_kept_is_named(folder, monkeypatch):
     (folder.path / "progress.json").mkdir()
     printed, status = folder.run(*LAB, "check", "2")
-    assert status == 1 and "progress.json: Is a directory. See that this is yours to write" in printed
+    assert status == 1 and "progress.json cannot be read: Is a directory. Move it away" in printed
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(Path, "write_text", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(Fault, match="cannot be kept in .*/other/progress.json: No space left on device"):
+        Progress(folder.path / "other").forget(APP)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        {"hints": -5},
+        {"hints": 1.5},
+        {"seconds": float("nan")},
+        {"passed": True},
+        {"passed": "yesterday"},
+        {"facts": None},
+        {"unknown": 1},
+        [],
+    ],
+)
+def test_what_the_lab_would_not_have_written_is_refused(tmp_path, one):
+    (tmp_path / "progress.json").write_text(json.dumps({"02_app": one}))
+    with pytest.raises(Fault, match="is not what the lab wrote"):
+        Progress(tmp_path).of(APP)
+
+
+def test_nothing_kept_or_found_moves_the_cursor(folder):
+    """Nor spoils a report: not what a file says, not its name, not an error's text."""
+    bad = "\x1b[2J\x9b0m\r\x07"
+    (folder.path / "my_ml_app.py").write_text(f"raise ValueError({bad!r})")
+    printed, _ = folder.run(*LAB, "check", "2")
+    assert "ValueError: [2J0m" in printed and not set(bad[:1] + bad[4:5] + bad[-2:]) & set(printed)
+    record = json.loads((folder.path / "progress.json").read_text())
+    record["02_app"]["facts"] = [bad, "\ud800"]
+    who = folder.path / f"ada{bad}"
+    who.mkdir()
+    (who / "progress.json").write_text(json.dumps(record))
+    for form in ("table", "json", "junit"):
+        printed, _ = report(folder, form, str(who))
+        assert "ada[2J" in printed and "\x1b" not in printed
+    ElementTree.fromstring(printed)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +316,46 @@ def test_another_folder_is_named_and_left_as_it_is(folder, command):
     printed, status = folder.run("sh", "-c", f"cd empty && exec {' '.join([*LAB, *command])}")
     assert status == 1 and "empty has none of the course's files. Go to yours, or make one" in printed
     assert not list((folder.path / "empty").iterdir())
+
+
+def test_the_labs_own_folder_sends_students_to_theirs(tmp_path):
+    """What is there is solved: a check of it would pass, and say nothing about the student."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    rooms = {path.partition("/")[0] for path in tracked.splitlines() if "/" in path}
+    for folder in (".", ".venv", "exercises/mine", *rooms):
+        assert is_labs(ROOT / folder)
+    for folder in ("my_celery", "my_celery/lab", "../lab"):
+        assert not is_labs(ROOT / folder)
+    command = [sys.executable, "-m", "lab"]
+    for folder, arguments in ((".", ["check", "2"]), ("exercises", ["list"])):
+        done = subprocess.run([*command, *arguments], cwd=ROOT / folder, capture_output=True, text=True)
+        assert done.returncode == 1 and "This is the lab's own folder, where everything is solved" in done.stdout
+        assert "o there: `" in done.stdout
+    for folder in (".", "lab"):
+        done = subprocess.run([*command, "new", folder], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 1 and "a folder of the lab's own" in done.stdout
+
+
+def test_a_terminal_that_has_no_check_mark_gets_another(folder):
+    solve(folder)
+    command = "PYTHONIOENCODING=latin-1 python -m lab check 2 | iconv -f latin1 -t utf8"
+    assert "  + task: my_ml_app.predict" in folder.run("sh", "-c", command)[0]
+
+
+def test_no_colour_where_none_is_wanted(folder):
+    for wish in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        terminal = folder.open(*LAB, "hint", "2", **wish)
+        assert terminal.left() == 0 and "\x1b" not in terminal.before
+        terminal = folder.open(*LAB, "list", **wish)
+        assert terminal.left() == 0 and "\x1b" not in terminal.before
+
+
+def test_the_code_of_a_hint_can_be_copied(folder):
+    for _ in range(3):
+        terminal = folder.open(*LAB, "hint", "10")
+        assert terminal.left() == 0
+    lines = terminal.before.replace("\r\n", "\n")
+    assert "\nworker:\n  build: .\n  command: celery -A my_ml_app worker --autoscale=10,2\n" in lines
 
 
 def test_the_doctor_works_in_a_students_folder(folder):
@@ -231,8 +377,8 @@ def test_a_report_says_who_got_where(folder):
     students = ["ada", "bob"]
     printed, status = report(folder, "table", *students)
     assert status == 1
-    assert re.search(r"ada +02 The app and its task +2026-01-01 10:00 +1.5 s +2 +1 +found", printed)
-    assert re.search(r"bob +02 The app and its task +– +– +0 +0 +never checked", printed)
+    assert re.search(r"ada +02 The app and its task +2026-01-01 10:00 +1.5 s +2 +1 +– +found", printed)
+    assert re.search(r"bob +02 The app and its task +– +– +0 +0 +– +never checked", printed)
     printed, status = report(folder, "json", *students)
     ada, bob = json.loads(printed)
     assert status == 1 and (ada["who"], ada["complete"], bob["complete"]) == ("ada", True, False)

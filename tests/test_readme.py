@@ -18,6 +18,7 @@ VARIES = {  # from run to run, and from machine to machine
     r"(?:RabbitMQ|Valkey|Redis) [\d.]+": r"(?:RabbitMQ|Valkey|Redis)\s+[\d.]+",
     r"ForkPoolWorker-\d": r"ForkPoolWorker-\d+",
     r"(?:lab|celery)@\w+": r"(?:lab|celery)@[^\s,]+",
+    r"\d+ of \d+ passed · in \w+": r"\d+\s+of\s+\d+\s+passed\s+·\s+in\s+\S+",
     r"\d+ pool processes": r"\d+\s+pool\s+process(?:es)?",
     r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d+": r"[\d_-]+",
     r"(?<=process.: )\d+": r"\d+",

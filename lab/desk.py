@@ -29,11 +29,13 @@ from lab.observe import (
     BrokerFull,
     ManagementAway,
     NothingListens,
+    Totals,
     alarm,
     ask,
     get,
     management,
     take_back,
+    totals,
     wait_until,
     waiting,
 )
@@ -42,6 +44,7 @@ from lab.student import TASK
 LOOK = 0.1  # seconds between two looks at a fact
 SHORT = 60  # characters of a message that are shown
 START = 8  # seconds that a worker may take to start; on an idle machine it takes 2
+EXPIRES = 10  # seconds after which no worker begins what a check has sent
 
 
 @contextmanager
@@ -527,21 +530,34 @@ class Desk:
             return {row["hostname"]: int(row.get("active") or 0) for row in rows if row["status"]}
         return {}
 
+    def totals(self):
+        """Totals of the student's queue, all of one moment; where nobody knows how many are Unacked, that is None."""
+        if self.broker.is_rabbitmq:
+            with suppress(Fault):
+                return totals(self.dashboard(self.broker), self.broker).get(self.queue, Totals(0, 0))
+        if self.broker.is_redis:
+            with self.app.connection_for_read() as connection:
+                channel = connection.default_channel
+                pipe = channel.client.pipeline()  # both at once
+                return Totals(*pipe.llen(self.queue).hlen(channel.unacked_key).execute())
+        return Totals(waiting(self.app, self.queue), None)
+
     def messages_wait(self, queue=None):
         number = waiting(self.app, queue or self.queue)
         return "1 message waits" if number == 1 else f"{number or 'no'} messages wait"
 
     @contextmanager
-    def predictions(self, number=1, events=True):
+    def predictions(self, number=1, events=True, **options):
         """Send predictions through the student's own app, and follow them by the workers' events.
 
-        Unless events, nobody is asked for them: only what the workers send anyhow is heard.
-        No result of them is stored. What still waits at the end is taken back, and what a worker has not yet handed
-        to its pool is revoked; the others run.
+        Unless events, nobody is asked for them: only what the workers send anyhow is heard. options are
+        apply_async's; without them, no result is stored.
+        What still waits at the end is taken back, and what a worker has not yet handed to its pool is revoked; the
+        others run. A worker that is started anew knows of no revocation: what it finds has expired soon.
         """
         sent = {}
         mark = f"{os.getpid()}-{time.monotonic_ns()}"  # revoked by it, a task leaves no result; by its id, it does
-        options = {"ignore_result": True, "stamped_headers": ["check"], "check": mark}
+        options = {"ignore_result": True, "expires": EXPIRES} | options | {"stamped_headers": ["check"], "check": mark}
 
         def note(event):
             if event.get("uuid") in sent:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 from conftest import ID, ROOT, eventually
@@ -10,6 +11,7 @@ from test_readme import follow
 
 from lab.commands import table_of_wrong_states
 from lab.course import course
+from lab.desk import EXPIRES
 from lab.fault import Wrong
 
 COURSE = course()
@@ -132,6 +134,26 @@ def test_an_interrupted_check_takes_back_what_it_has_sent(learner):
     assert terminal.left() == 130
     assert "Traceback" not in terminal.before
     assert left_in("celery", student) == 0
+
+
+@pytest.mark.parametrize("with_redis", [False, True], ids=["RabbitMQ", "Redis"])
+def test_what_a_check_has_sent_expires_before_a_restarted_worker_runs_it(learner, with_redis):
+    """That the check revoked it stood in the memory of the worker that has ended."""
+    student = learner(next(exercise for exercise in COURSE if exercise.keeps_worker_busy))
+    student.solve(broker=re.sub("/0$", "/1", student.results) if with_redis else None)
+    student.edit("my_ml_app.py", "time.sleep(10)", "time.sleep(4)")
+    worker = student.worker("--autoscale=10,2")
+    printed, status = check(student)
+    assert status == 0, printed
+    expired = time.time() + EXPIRES
+    worker.sendintr()
+    worker.left()
+    assert left_in("celery", student) >= 10, "what the worker had taken ahead is back in the queue"
+    eventually(lambda: time.time() > expired, "all that the check has sent has expired")
+    student.ask("mine")
+    student.number_of_workers = 0
+    student.worker("--autoscale=10,2").see("Received:")
+    assert student.terminals[-1].see(r"\{'message': '(.*)'\}")[1] == "mine"
 
 
 OTHER_COMPOSE_FILE = """

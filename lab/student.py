@@ -70,6 +70,12 @@ class NoTimeZone(Wrong):
     next = "A time zone is called after its continent and a city, such as Europe/Zurich; or it is UTC"
 
 
+class AsyncPredict(Wrong):
+    """predict is an `async def`: when Celery calls it, it gets a coroutine, and what is inside never runs."""
+
+    next = "A task is an ordinary function, with `def`"
+
+
 class AfterReturn(Wrong):
     """{function} in {file} returns in line {line}: what stands below that, from line {below} on, never runs."""
 

@@ -1,5 +1,7 @@
 """What checks make of answers that no server gives a student every day: no server is needed here."""
 
+import ast
+
 import httpx
 import pytest
 from conftest import free_port
@@ -73,3 +75,24 @@ def test_a_fact_that_comes_at_the_last_moment_is_seen():
     answers = iter([None, None, "here"])
     assert wait_until(lambda: next(answers), 0.05, every=0.04) == "here"
     assert wait_until(lambda: None, 0) is None
+
+
+@pytest.mark.parametrize(
+    "written, line",
+    [
+        ("def predict(payload):\n print()\n time.sleep(10)\n print()", None),
+        ("def predict(payload):\n print()\n for _ in range(10):\n  sleep(1)", None),
+        ("def predict(payload):\n slow()\ndef slow():\n time.sleep(10)\n print()", None),
+        ("if __name__ == '__main__':\n time.sleep(10)", None),
+        ("def predict(payload):\n time.sleep(10)", None),
+        ("import time\ntime.sleep(10)\ndef predict(payload):\n print()", 2),
+        ("def predict(payload):\n time.sleep(10)\n print()\n print()", 2),
+        ("def predict(payload):\n  print()\nsleep(10)", 3),
+    ],
+)
+def test_where_a_sleep_may_stand(written, line):
+    slow = CHECKS[7]
+    if line is None:
+        return slow.sleeps_inside(ast.parse(written))
+    with pytest.raises(slow.Misplaced, match=f"in line {line} "):
+        slow.sleeps_inside(ast.parse(written))

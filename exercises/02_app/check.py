@@ -7,7 +7,7 @@ from celery.app.defaults import DEFAULTS
 from lab.desk import NotRegistered, OtherArguments, OtherName
 from lab.fault import Wrong
 from lab.observe import hidden
-from lab.student import NoApp, NotImportable, settings
+from lab.student import AsyncPredict, NoApp, NotImportable, settings
 
 JSON = {"json", "application/json"}
 
@@ -28,12 +28,6 @@ class NotOnlyJson(Wrong):
     """Your app accepts {content}, and a message in another format than JSON can run code on the worker."""
 
     next = "Let accept_content in celeryconfig.py have nothing but json, as it was handed out"
-
-
-class AsyncPredict(Wrong):
-    """predict is an `async def`: when Celery calls it, it gets a coroutine, and what is inside never runs."""
-
-    next = "A task is an ordinary function, with `def`"
 
 
 RECOGNISES = (

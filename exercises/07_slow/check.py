@@ -1,13 +1,15 @@
 """Does a prediction take its time, and does it sleep meanwhile?"""
 
+import ast
+import inspect
 import time
 from contextlib import suppress
 
 import psutil
 
 from lab.desk import TooLong
-from lab.fault import Wrong
-from lab.student import TASK
+from lab.fault import Wrong, printable
+from lab.student import TASK, AfterReturn, AsyncPredict, nothing_after_return, tree
 
 SLOW = 3  # seconds after which a prediction counts as slow
 PATIENCE = 7  # seconds, for a pool process may have to become free first
@@ -15,35 +17,45 @@ BUSY = 0.1  # of a processor: a loop takes all that it gets, a sleep next to not
 WATCH = 0.5  # seconds in which that shows
 
 
+class Misplaced(Wrong):
+    """The sleep in line {line} of my_ml_app.py stands {where}."""
+
+    next = "Let predict sleep after its first prints and before its last ones, and start the worker again"
+
+
 class NotSlow(Wrong):
     """The prediction was done after {seconds:.1f} seconds: that is not slow enough to watch."""
 
-    next = "Write `time.sleep(10)` into predict in my_ml_app.py, and start the worker again"
+    next = "Let predict sleep before it says that it has ended, and start the worker again: it reads its code once"
 
 
 class Fails(Wrong):
-    """The prediction failed at once: {error}."""
+    """The prediction failed: {error}."""
 
-    next = "Correct my_ml_app.py (`import time` stands above?), and start the worker again"
+    next = "Terminal 2 shows the line. A name that is not defined has to be imported first. Then start the worker again"
 
 
 class BusyWaiting(Wrong):
     """The prediction waits in a loop: its pool process {pid} took {share:.0%} of a processor all the while."""
 
-    next = "Write `time.sleep(10)` instead of the loop, and start the worker again: a sleep costs nothing"
+    next = "A sleep takes as long as a loop, and leaves the processor to others. Then start the worker again"
 
 
-RECOGNISES = (NotSlow, Fails, BusyWaiting)
+RECOGNISES = (AfterReturn, Misplaced, AsyncPredict, NotSlow, Fails, BusyWaiting)
 
 
 def check(desk):
+    nothing_after_return()
+    sleeps_inside(tree("my_ml_app.py"))
     yield from desk.ready()
+    if inspect.iscoroutinefunction(desk.task.run):
+        raise AsyncPredict()
     yield desk.worker_fact()
     used = {}  # seconds of a processor that a pool process had used, and when, at the first look
 
     def one_ran_long():
-        """A prediction that has run for long, sent by anybody: the pool may be full of the student's own."""
-        for run in desk.inspect("active") or []:
+        """A prediction that has run for long, sent by anybody; one of the student's own, if there is one."""
+        for run in sorted(desk.inspect("active") or [], key=is_of_the_check):
             pid = run["worker_pid"]
             used.setdefault(pid, (processor_time(desk, pid), time.monotonic()))
             watched = time.monotonic() - used[pid][1]
@@ -55,12 +67,13 @@ def check(desk):
         what = f"a prediction to run for {SLOW} seconds"
         run = desk.wait(lambda: sent.is_over or one_ran_long(), what, PATIENCE)
         if failed := sent.event("task-failed"):
-            raise Fails(error=failed["exception"])
+            raise Fails(error=printable(failed["exception"]))
         if done := sent.event("task-succeeded"):
             raise NotSlow(seconds=done["runtime"])
-    if not run:
+    if not isinstance(run, dict):
         raise TooLong(what=what, seconds=PATIENCE)
-    yield f"prediction: started, and still running {SLOW} seconds later"
+    whose = "sent by the check" if is_of_the_check(run) else "one of yours"
+    yield f"prediction: {whose}, still running after more than {SLOW} seconds"
     before, when = used[run["worker_pid"]]
     if before is not None:
         after = processor_time(desk, run["worker_pid"])
@@ -68,6 +81,29 @@ def check(desk):
         if share > BUSY:
             raise BusyWaiting(pid=run["worker_pid"], share=share)
         yield f"pool process: it sleeps, and takes {share:.0%} of a processor"
+
+
+def is_of_the_check(run):
+    return run["id"].startswith("check-")
+
+
+def sleeps_inside(module):
+    """Raise Misplaced when a line of my_ml_app.py is a sleep of its own, or predict sleeps before its first print."""
+    for line in module.body:
+        if isinstance(line, ast.Expr) and calls(line, "sleep"):
+            where = "outside of predict: the worker sleeps once, when it starts, and a prediction is as quick as before"
+            raise Misplaced(line=line.lineno, where=where)
+        if isinstance(line, ast.FunctionDef) and line.name == "predict":
+            first = min(calls(line, "print"), default=0)
+            for sleep in calls(line, "sleep"):
+                if sleep < first:
+                    raise Misplaced(line=sleep, where="above the first print: terminal 2 says `Received:` too late")
+
+
+def calls(node, name):
+    """The lines in which a function or method of this name is called."""
+    called = (part for part in ast.walk(node) if isinstance(part, ast.Call))
+    return [call.lineno for call in called if name in (getattr(call.func, "id", ""), getattr(call.func, "attr", ""))]
 
 
 def processor_time(desk, pid):

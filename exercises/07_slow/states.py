@@ -16,6 +16,23 @@ def reference(student):
     student.worker()
 
 
+def after_return(student):
+    """The stub's `return` was left where it stood."""
+    student.solve()
+    student.edit("my_ml_app.py", f"    # Simulate a long task\n    {SLEEP}", f"    return\n    {SLEEP}")
+
+
+def misplaced(student):
+    student.solve()
+    student.edit("my_ml_app.py", f"    {SLEEP}\n", "")
+    student.edit("my_ml_app.py", "app = Celery", f"{SLEEP}\napp = Celery")
+
+
+def async_predict(student):
+    student.solve()
+    student.edit("my_ml_app.py", "def predict", "async def predict")
+
+
 def fails(student):
     student.solve()
     student.edit("my_ml_app.py", "import time\n", "")

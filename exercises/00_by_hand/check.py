@@ -1,23 +1,27 @@
 """Does send.py put a message into the queue by_hand, and does receive.py take it out and acknowledge it?"""
 
-import subprocess
-import sys
+import ast
+import json
+import re
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import amqp
+import psutil
 from kombu import Connection
 
-from lab.fault import Wrong
-from lab.observe import Address, ManagementAway, NothingListens, ask
-from lab.student import NotImportable, in_printed_line, require
+from lab.fault import Fault, Wrong
+from lab.observe import Address, NothingListens, ask, hidden, totals, why_unreadable
+from lab.student import NotImportable, Program, tree
 
 BROKER = "amqp://myuser:mypassword@localhost:5672//"  # the lecture's, until celeryconfig.py has one
 QUEUE = "by_hand"
 MARK = "sent by the check, "
-SEND = 4  # seconds that send.py may take
-STATISTICS = 6  # seconds until the dashboard shows what has happened; 1 on a RabbitMQ that the lab started
-ACKNOWLEDGE = 1.5  # seconds more for its acknowledgement: the dashboard counts once a second, or every five
+START = 4  # seconds that send.py may take, and receive.py until it consumes
+SETTLE = 1.5  # seconds in which a message is printed and acknowledged
+DEADLINE = 15
+PARTS = {"scheme": "protocol", "user": "user", "password": "password", "host": "machine", "port": "port"}
+PARTS |= {"virtual_host": "virtual host"}
 
 
 class NoRabbit(Wrong):
@@ -27,17 +31,61 @@ class NoRabbit(Wrong):
         exercise, which is the only one that cannot do without: `python -m lab check 1`"""
 
 
+class OtherAddress(Wrong):
+    """BROKER in {file} is {theirs}: {why}. RabbitMQ lets you in at {ours}."""
+
+    next = "Correct BROKER there. (15672 is the dashboard's port, 5672 the broker's; `**` hides the password)"
+
+
+class Suspended(Wrong):
+    """receive.py in terminal 2 is suspended (Ctrl-Z does that): it still gets messages, and does nothing with them."""
+
+    next = "Type `fg` there, and it goes on"
+
+
+class StaleReceiver(Wrong):
+    """receive.py in terminal 2 was started before you last changed the file: it runs what was in it before."""
+
+    next = "End it there with Ctrl-C, and start it again: `python receive.py`"
+
+
+class DeclaredOtherwise(Wrong):
+    """{file} declares the queue 'by_hand' otherwise than it is there: {setting}, {difference}."""
+
+    next = """A queue stays as it was first declared. Declare it in the same way in send.py and in receive.py. Is the
+        queue itself wrong? Open it on the dashboard, under Queues, and press `Delete Queue`: the next start makes it"""
+
+
 class NothingArrives(Wrong):
     """send.py ends without an error, and its message is in no queue at {where}."""
 
-    next = """Publish with `exchange=""` and `routing_key="by_hand"`, after `queue_declare("by_hand", durable=True)`:
-        RabbitMQ drops without a word what no queue takes. And see that BROKER in send.py is this address"""
+    next = """RabbitMQ drops without a word what no queue takes. Does send.py declare the queue, and publish to it? With
+        the exchange "", the routing key is the name of the queue"""
 
 
 class SentElsewhere(Wrong):
     """send.py puts its message into the queue {queue!r}, and not into 'by_hand'."""
 
-    next = 'The routing key is the name of the queue: `routing_key="by_hand"`'
+    next = 'With the exchange "", the routing key is the name of the queue'
+
+
+class EndsEarly(Wrong):
+    """receive.py ends by itself, {when}: a receiver waits for messages until somebody ends it."""
+
+    next = "What waits, and calls `receive` for each message, is a method of channel. It is the last thing to call"
+
+
+class NeverConsumes(Wrong):
+    """receive.py runs, and is no consumer of the queue 'by_hand'."""
+
+    next = "Tell RabbitMQ from which queue messages shall come, and which function they go to. Then start waiting"
+
+
+class DiesOfMessage(Wrong):
+    """receive.py dies of the message {body}: {error}."""
+
+    next = """The message comes back, and kills the next receiver too. Mend receive.py, or what send.py sends. To empty
+        the queue, open it on the dashboard, under Queues, and press `Purge Messages`"""
 
 
 class NoReceiver(Wrong):
@@ -49,91 +97,236 @@ class NoReceiver(Wrong):
 class AutoAcknowledges(Wrong):
     """receive.py lets RabbitMQ forget each message as soon as it is on its way: when receive.py dies, it is lost."""
 
-    next = "Leave out `auto_ack=True`, and end `receive` with `channel.basic_ack(method.delivery_tag)`"
+    next = "Acknowledge it yourself, as the last thing that `receive` does, and leave out `auto_ack`"
 
 
 class NeverAcknowledges(Wrong):
     """receive.py takes messages and does not acknowledge them: RabbitMQ calls {unacked} Unacked, which come again
     when it ends."""
 
-    next = "End `receive` with `channel.basic_ack(method.delivery_tag)`, and start it again: `python receive.py`"
+    next = "Acknowledge each message at the end of `receive`, and start it again: `python receive.py`"
+
+
+class PrintsNothing(Wrong):
+    """receive.py takes messages and acknowledges them, and does not show their text. It printed {printed}."""
+
+    next = "Print the text of the message in `receive`, before the message is acknowledged"
 
 
 RECOGNISES = (
     NoRabbit,
     NotImportable,
+    OtherAddress,
+    Suspended,
+    StaleReceiver,
+    DeclaredOtherwise,
     NothingArrives,
     SentElsewhere,
+    EndsEarly,
+    NeverConsumes,
+    DiesOfMessage,
     NoReceiver,
     AutoAcknowledges,
     NeverAcknowledges,
+    PrintsNothing,
 )
 
 
 def check(desk):
-    address = Address(desk.configuration.broker_url or BROKER)
-    yield f"broker: {rabbitmq(desk, address)} at {address}"
-    text = f"{MARK}{uuid.uuid4().hex[:8]}"
+    product, address = rabbitmq(desk)
+    yield f"broker: {product} at {address}"
+    for file in ("send.py", "receive.py"):
+        goes_to(file, address)
+    runs_well(desk.folder)
     with Connection(address.url) as connection:
         queues = Queues(desk, address, connection)
-        queues.take_out(QUEUE, MARK)  # from a receiver that did not acknowledge it
-        before, lengths = queues.counts(), queues.lengths()
-        run("send.py", text)
-        if not queues.consumers():
-            raise NoReceiver() if queues.take_out(QUEUE, text) else not_there(queues, lengths, text)
-        taken = desk.wait(lambda: queues.counts()[0] > before[0], "the dashboard to show the message", STATISTICS)
-        if not taken:
-            raise not_there(queues, lengths, text)
-        yield f"send.py: its message went into the queue {QUEUE!r}, and receive.py took it"
+        queues.take_out()  # from a receiver that did not acknowledge it
+        try:
+            yield from sent_and_received(desk, queues)
+        finally:
+            queues.take_out()
+
+
+def sent_and_received(desk, queues):
+    """What happens to messages of send.py's: as many as there are receivers, for they take turns."""
+    lengths, receivers = queues.lengths(), queues.consumers()
+    if not receivers:
+        send(desk, text())
+        if not queues.take_out():
+            raise not_there(queues, lengths)
+        raise nobody(desk, queues)
+    unsettled = queues.unsettled()
+    with receiver(desk, queues) as one:
+        texts = [text() for _ in range(receivers + 1)]
+        for each in texts:
+            send(desk, each)
+
+        def printed():
+            return one.ended() or [each for each in texts if each in one.said]
+
+        def settled():
+            return one.ended() or queues.unsettled() <= unsettled
+
+        shown = desk.wait(printed, "receive.py to print the message", SETTLE)
+        done = desk.wait(settled, "receive.py to acknowledge the message", SETTLE)
+        if one.ended():
+            raise why_ended(desk, queues, one, texts[0])
         if queues.is_auto_acknowledged():
             raise AutoAcknowledges()
-        if not desk.wait(lambda: queues.counts()[1] > before[1], "receive.py to acknowledge", ACKNOWLEDGE):
-            raise NeverAcknowledges(unacked=queues.details().get("messages_unacknowledged"))
-        yield f"receive.py: acknowledged it; {queues.length(QUEUE)} messages wait"
+        if not done:
+            raise NeverAcknowledges(unacked=queues.unsettled() - queues.length())
+        if not shown:
+            queues.publish(text(), receivers + 1)
+            if not desk.wait(lambda: MARK in one.said or one.ended(), "receive.py to print the message", SETTLE):
+                raise PrintsNothing(printed=one.answer())
+            raise not_there(queues, lengths)
+    yield f"send.py: its message went into the queue {QUEUE!r}, and receive.py took it"
+    yield f"receive.py: printed its text, and acknowledged it; {queues.length()} messages wait"
 
 
-def rabbitmq(desk, address):
-    """Name and version of the RabbitMQ at address. Raises NoRabbit, and what else can be wrong with an address."""
+def text():
+    """A text that no other message has."""
+    return f"{MARK}{uuid.uuid4().hex[:8]}"
+
+
+def rabbitmq(desk):
+    """Name and version of RabbitMQ, and its Address. Raises NoRabbit, and what else can be wrong with an address."""
+    configured = desk.configuration.broker_url
+    address = Address(configured or BROKER)
     try:
         product = ask(address.url)
-    except NothingListens:
+    except Fault as fault:
+        own = broker_in("send.py")
+        with suppress(Fault):
+            if own and not configured:
+                return ask(own), Address(own)
+        if not isinstance(fault, NothingListens):
+            raise
         stand_in = desk.join(address.url)
         where = f"{address.host}:{address.port}"
         found = f"Valkey stands in for it, at {stand_in}" if stand_in else f"nothing listens at {where}"
         raise NoRabbit(found=found) from None
     if not address.is_rabbitmq:
         raise NoRabbit(found=f"celeryconfig.py points at {product}")
-    return product
+    return product, address
 
 
-def run(file, *arguments):
-    """Run a program of the student's. Raises NoFile, and NotImportable with the student's own line."""
-    require(file)
-    command = [sys.executable, file, *arguments]
+def broker_in(file):
+    """What BROKER is in a file, when it is a plain text there; None otherwise. Raises NoFile and NotImportable."""
+    for statement in tree(file).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id="BROKER")], value=ast.Constant(value=str(url))):
+                return url
+    return None
+
+
+def goes_to(file, address):
+    """Raise OtherAddress when a file's BROKER is not this address."""
+    if (url := broker_in(file)) is None:
+        return
+    why = why_unreadable(url)
+    if not why:
+        theirs = Address(url)
+        differ = [word for part, word in PARTS.items() if getattr(theirs, part) != getattr(address, part)]
+        differ = [word for word in differ if word != "machine" or not (theirs.is_local and address.is_local)]
+        why = f"its {differ[0]} is another one" if differ else None
+    if why:
+        raise OtherAddress(file=file, theirs=hidden(url), why=why, ours=address)
+
+
+def runs_well(folder):
+    """Raise Suspended or StaleReceiver when a receive.py that somebody started in this folder is so."""
+    changed = (folder / "receive.py").stat().st_mtime
+    for process in psutil.process_iter(["cmdline"]):
+        with suppress(psutil.Error):
+            arguments = process.info["cmdline"] or []
+            if any(re.search(r"(^|/)receive\.py$", one) for one in arguments[1:]) and process.cwd() == str(folder):
+                if process.status() == psutil.STATUS_STOPPED:
+                    raise Suspended()
+                if changed - process.create_time() > 1:
+                    raise StaleReceiver()
+
+
+def send(desk, text):
+    """Run send.py with this text. Raises NotImportable and DeclaredOtherwise."""
+    with Program("send.py", text) as program:
+        if not desk.wait(program.ended, "send.py to end", START):
+            raise NotImportable(file="send.py", error=f"it has not ended after {START} seconds")
+        raise_its_error(program)
+
+
+@contextmanager
+def receiver(desk, queues):
+    """receive.py in a terminal of the check's own, when it consumes.
+
+    Raises NotImportable, DeclaredOtherwise, EndsEarly and NeverConsumes.
+    """
+    before = queues.consumers()
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SEND)
-    except subprocess.TimeoutExpired:
-        raise NotImportable(file=file, error=f"it has not ended after {SEND} seconds") from None
-    if done.returncode:
-        raise NotImportable(file=file, error=in_printed_line(done.stderr))
+        with Program("receive.py") as program:
+            desk.wait(lambda: program.ended() or queues.consumers() > before, "receive.py to consume", START)
+            raise_its_error(program)
+            if program.ended():
+                raise EndsEarly(when="before a message has come")
+            if queues.consumers() <= before:
+                raise NeverConsumes()
+            yield program
+    finally:
+        desk.wait(lambda: queues.consumers() <= before, "the check's own receive.py to leave", SETTLE)
+
+
+def nobody(desk, queues):
+    """Why nobody consumes: receive.py does not run, or it dies of the first message. What waits stays as it is."""
+    with queues.held() as waiting, receiver(desk, queues) as one:
+        if waiting:
+            queues.publish_copy(waiting[0])
+        else:
+            send(desk, text())
+        desk.wait(lambda: one.ended() or queues.unsettled() <= len(waiting), "receive.py to take the message", SETTLE)
+        if one.ended():
+            return why_ended(desk, queues, one, text())
+    return NoReceiver()
+
+
+def why_ended(desk, queues, program, sent):
+    """What to say of a receive.py that ended when it got a message."""
+    desk.wait(lambda: not queues.consumers(), "the message to come back", SETTLE)
+    came_back = queues.take_out()
+    try:
+        raise_its_error(program)
+    except NotImportable as fault:
+        error = str(fault).partition("cannot be used: ")[2]
+        return DiesOfMessage(body=repr(came_back[0] if came_back else sent), error=error)
+    return EndsEarly(when="after a message")
+
+
+def raise_its_error(program):
+    """Raise NotImportable, or DeclaredOtherwise, when a program has ended with an error."""
+    try:
+        program.raise_its_error()
+    except NotImportable:
+        if found := re.search(r"PRECONDITION_FAILED.* arg '(.*?)' .*: (received .*?)\"", program.said):
+            raise DeclaredOtherwise(file=program.file, setting=found[1], difference=found[2]) from None
+        raise
 
 
 class Queues:
-    """What RabbitMQ says of its queues: at once over a connection, or, a little later, on its dashboard."""
+    """What RabbitMQ says of its queues, at once: over a connection, and, what that does not tell, on its dashboard."""
 
     def __init__(self, desk, address, connection):
         self.desk, self.address, self.connection = desk, address, connection
 
-    def declared(self, queue):
+    def declared(self, queue=QUEUE):
         """A queue's message_count and consumer_count; None when there is no such queue."""
         with suppress(amqp.NotFound):
             return self.connection.default_channel.queue_declare(queue, passive=True)
 
-    def length(self, queue):
-        return self.declared(queue).message_count
+    def length(self):
+        queue = self.declared()
+        return queue.message_count if queue else 0
 
     def consumers(self):
-        queue = self.declared(QUEUE)
+        queue = self.declared()
         return queue.consumer_count if queue else 0
 
     def lengths(self):
@@ -142,35 +335,56 @@ class Queues:
         names = [queue["name"] for queue in queues if not queue["exclusive"]]
         return {name: queue.message_count for name in names if (queue := self.declared(name))}
 
-    def details(self):
-        """The queue by_hand as the dashboard has it; nothing when it does not have it yet."""
-        with suppress(ManagementAway):
-            return self.desk.on_dashboard(self.address, "queues", self.address.virtual_host, QUEUE)
-        return {}
-
-    def counts(self):
-        """How many messages of the queue were delivered so far, and how many were acknowledged."""
-        counts = self.details().get("message_stats", {})
-        return counts.get("deliver", 0) + counts.get("deliver_no_ack", 0), counts.get("ack", 0)
+    def unsettled(self):
+        """How many messages of the queue by_hand nobody has acknowledged: Ready and Unacked."""
+        now = totals(self.desk.dashboard(self.address), self.address).get(QUEUE)
+        return sum(now) if now else 0
 
     def is_auto_acknowledged(self):
-        return not all(consumer["ack_required"] for consumer in self.details().get("consumer_details", []))
+        """Whether a consumer of by_hand lets RabbitMQ forget what is on its way."""
 
-    def take_out(self, queue, text):
-        """Take the messages with this text out of a queue, and return how many there were."""
-        found = 0
+        def consumers():
+            every = self.desk.on_dashboard(self.address, "consumers", self.address.virtual_host)
+            return [one for one in every if one["queue"]["name"] == QUEUE]
+
+        known = self.desk.wait(consumers, "the dashboard to show receive.py", SETTLE) or []
+        return not all(one["ack_required"] for one in known)
+
+    def publish(self, text, times):
+        """Put a message of the exercise's form into by_hand."""
+        for _ in range(times):
+            message = amqp.Message(json.dumps({"message": text}), content_type="application/json")
+            self.connection.default_channel.basic_publish(message, routing_key=QUEUE)
+
+    def publish_copy(self, message):
+        """Put another message of the same form into by_hand: one that take_out() knows."""
+        copy = amqp.Message(message.body, **(message.properties | {"message_id": MARK}))
+        self.connection.default_channel.basic_publish(copy, routing_key=QUEUE)
+
+    @contextmanager
+    def held(self):
+        """What waits in by_hand, while nobody else can take it; afterwards it is in its place again."""
+        with self.connection.channel() as channel:
+            found = []
+            while self.declared() and (message := channel.basic_get(QUEUE)):
+                found.append(message)
+            yield found
+
+    def take_out(self, queue=QUEUE):
+        """Take the check's own messages out of a queue, and return their bodies."""
+        found = []
         with self.connection.channel() as channel:  # what is not rejected goes back when it closes
             while self.declared(queue) and (message := channel.basic_get(queue)):
                 body = message.body if isinstance(message.body, str) else message.body.decode(errors="replace")
-                if text in body:
+                if MARK in body or message.properties.get("message_id") == MARK:
                     channel.basic_reject(message.delivery_tag, requeue=False)
-                    found += 1
+                    found.append(body)
         return found
 
 
-def not_there(queues, lengths, text):
+def not_there(queues, lengths):
     """Why the message is not in the queue by_hand: where it went, if that can be found."""
     for queue, length in queues.lengths().items():
-        if length > lengths.get(queue, 0) and queues.take_out(queue, text):
+        if length > lengths.get(queue, 0) and queues.take_out(queue):
             return SentElsewhere(queue=queue)
     return NothingArrives(where=queues.address)

@@ -1,7 +1,6 @@
 """The lab's commands: start, servers and doctor here, the course's in commands.py."""
 
 import codecs
-import errno
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ BEGIN = time.monotonic()
 import click
 
 from lab import commands
-from lab.fault import Fault, plain
+from lab.fault import Fault, of_this_machine, plain
 
 
 def tell(sentence=""):
@@ -258,20 +257,6 @@ def in_ascii(error):
     return "".join(signs.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
-def what_failed(error):
-    """An operating system's error as a Fault."""
-    what, why = error.filename or "The lab", error.strerror or str(error) or type(error).__name__
-    remedies = {
-        errno.ENOSPC: "The disk is full: make room, and try again",
-        errno.EDQUOT: "You may not use more of the disk: make room, and try again",
-        errno.EMFILE: "A process may open too few files here: `ulimit -n 1024`, and try again",
-        errno.ENOENT: "See that it is there, and try again",
-    }
-    mine = "See that this is yours to write, and try again"
-    is_mine = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
-    return Fault(f"{what}: {why}", remedies.get(error.errno, mine if is_mine else ""))
-
-
 def main():
     codecs.register_error("in_ascii", in_ascii)
     for stream in filter(None, (sys.stdout, sys.stderr)):
@@ -286,7 +271,7 @@ def main():
         error.show()
         sys.exit(error.exit_code)
     except OSError as error:
-        tell(what_failed(error).sentences())
+        tell((of_this_machine(error) or Fault(f"The lab cannot go on: {error}")).sentences())
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from lab import hiding
 from lab.fault import plain
 
+LONGEST = 2000  # characters of one line of a check
+
 
 @dataclass
 class Outcome:
@@ -38,43 +40,51 @@ class Outcome:
 def run(exercise, tell=lambda line: None):
     """The Outcome of an exercise's check in the current folder. tell(line) is called for each line as it comes."""
     outcome, begin = Outcome(), time.monotonic()
+
+    def hear(line):
+        if "fact" in line:
+            outcome.facts.append(line["fact"])
+        elif "wrong" in line:
+            outcome.wrong, outcome.next, outcome.passes = line["wrong"], line["next"], line.get("passes", False)
+        tell(line)
+
     over = False
     if sentences := hiding():
-        outcome.wrong, outcome.next = sentences
-        tell({"wrong": outcome.wrong, "next": outcome.next})
+        hear({"wrong": sentences[0], "next": sentences[1]})
         return outcome
-    command = [sys.executable, "-m", "lab.check", str(exercise.path)]
-    with (
-        one_at_a_time(),
-        subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
-        ) as process,
-    ):
-        killer = threading.Timer(2 * exercise.deadline, kill_all, [process])  # for code that swallows every exception
-        killer.start()
-        try:
-            for line in process.stdout:
-                line = {
-                    key: plain(value) if isinstance(value, str) else value for key, value in json.loads(line).items()
-                }
-                if "fact" in line:
-                    outcome.facts.append(line["fact"])
-                elif "wrong" in line:
-                    outcome.wrong, outcome.next = line["wrong"], line["next"]
-                    outcome.passes = line.get("passes", False)
-                over = "over" in line
-                tell(line)
-        finally:
-            process.terminate()  # which lets an interrupted check take back what it has sent
-            process.wait()
-            killer.cancel()
-            kill_all(process)
+    with one_at_a_time(hear), process_of(exercise) as process:
+        for line in map(readable, process.stdout):
+            over = "over" in line
+            hear(line)
     if not over:
-        outcome.wrong = "The check ended before it had looked at everything"
-        outcome.next = "See whether one of your files ends Python, or runs for ever, when it is imported"
-        tell({"wrong": outcome.wrong, "next": outcome.next})
+        hear(
+            {
+                "wrong": f"The check ended before it had looked at everything: {how_it_ended(process.returncode)}",
+                "next": "See what one of your files does when it is imported: it ends Python, or runs for ever",
+            }
+        )
     outcome.seconds = round(time.monotonic() - begin, 2)
     return outcome
+
+
+@contextmanager
+def process_of(exercise):
+    """The process in which a check runs; at the end, however that comes, nothing is left that it started."""
+    command = [sys.executable, "-m", "lab.check", str(exercise.path)]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, text=True, start_new_session=True)
+    killer = threading.Timer(2 * exercise.deadline, kill_all, [process])  # for code that swallows every exception
+    killer.start()
+    try:
+        yield process
+    finally:
+        try:
+            process.terminate()  # which lets an interrupted check take back what it has sent
+            process.wait()
+        finally:
+            killer.cancel()
+            kill_all(process)
+            process.stdout.close()
 
 
 def kill_all(process):
@@ -83,12 +93,32 @@ def kill_all(process):
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def readable(line):
+    """A line that a check wrote; nothing where the student's code wrote into it."""
+    with suppress(ValueError, AttributeError):
+        said = json.loads(line).items()
+        return {key: plain(value, LONGEST) if isinstance(value, str) else value for key, value in said}
+    return {}
+
+
+def how_it_ended(status):
+    """Why a process ended, from its exit status."""
+    if status == -signal.SIGKILL:
+        return "it was killed, since it did not come to an end"
+    return f"it ended with {f'the signal {signal.Signals(-status).name}' if status < 0 else f'exit status {status}'}"
+
+
 @contextmanager
-def one_at_a_time():
+def one_at_a_time(tell):
     """Wait for another check in this folder to end: `watch` may run in another terminal."""
     folder = os.open(".", os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        with suppress(OSError):  # a network's file system may have no locks
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                tell({"waiting": "the check in another terminal to end"})
+                fcntl.flock(folder, fcntl.LOCK_EX)
         yield
     finally:
         os.close(folder)
@@ -109,12 +139,12 @@ def main(folder):
     def say(**what):
         if os.getpid() != checker:
             os._exit(0)  # a file that was imported has forked, and one check is enough
-        lines.write(json.dumps(what) + "\n")
+        lines.write(f"\n{json.dumps(what)}\n")  # apart from whatever the student's files wrote there
         lines.flush()
 
     from lab.course import Exercise
     from lab.desk import Desk
-    from lab.fault import Fault
+    from lab.fault import Fault, of_this_machine
     from lab.observe import AWAY
 
     awaited = "the first fact"
@@ -146,10 +176,11 @@ def main(folder):
         say(wrong=str(fault), next=fault.remedy, passes=fault.passes)
     except Fault as fault:
         say(wrong=str(fault), next=fault.remedy, passes=fault.passes)
-    except FileNotFoundError as error:
-        say(wrong=f"{error.filename} is not there any more", next="Put it back, and check again")
     except AWAY as error:
-        say(wrong=f"A server that answered has gone: {error}", next="See `python -m lab doctor`")
+        fault = of_this_machine(error) or Fault(
+            f"A server that answered has gone: {error}", "See `python -m lab doctor`"
+        )
+        say(wrong=str(fault), next=fault.remedy)
     except Exception:
         say(wrong=f"The check itself is broken, which is not your fault. {traceback.format_exc()}", next="")
     say(over=True)

@@ -1,6 +1,16 @@
 """What the lab raises instead of a traceback: sentences about what was found, and what to do."""
 
+import errno
+import sys
 from inspect import cleandoc
+
+REMEDIES = {
+    errno.ENOSPC: "The disk is full: make room, and try again",
+    errno.EDQUOT: "Your share of the disk is full: make room, and try again",
+    errno.EMFILE: "Let a process open more files, and try again: `ulimit -n 1024`",
+    errno.ENFILE: "This machine has too many open files: end a few programs, and try again",
+    errno.ENOENT: "See that it is there, and try again",
+}
 
 
 def printable(text, most=200):
@@ -10,9 +20,9 @@ def printable(text, most=200):
     return shown if len(text) <= most else f"{shown[:-1]}…"
 
 
-def plain(text):
-    """A text without what would move the cursor, change colours, or spoil an XML file, wherever it came from."""
-    return "".join(c if c.isprintable() or c == "\n" else " " * c.isspace() for c in str(text))
+def plain(text, most=sys.maxsize):
+    """Lines from elsewhere, each fit for a terminal, and for a file of XML."""
+    return "\n".join(printable(line, most) for line in str(text).split("\n"))
 
 
 class Fault(Exception):
@@ -26,6 +36,15 @@ class Fault(Exception):
 
     def sentences(self):
         return " ".join(f"{part}." for part in (str(self), self.remedy) if part)
+
+
+def of_this_machine(error):
+    """What the operating system said of a file, or of its own limits, as a Fault; None for a network's."""
+    why = getattr(error, "strerror", None)
+    if not why or not (error.filename or error.errno in REMEDIES):
+        return None
+    what = error.filename or "The lab cannot go on"
+    return Fault(f"{what}: {why}", REMEDIES.get(error.errno, "See that this is yours to read and write, and try again"))
 
 
 class Wrong(Fault):

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import NamedTuple
 from urllib.parse import quote
@@ -19,7 +19,9 @@ import httpx
 import psutil
 import redis
 from celery.app.backends import BACKEND_ALIASES
+from kombu import Producer
 from kombu.exceptions import KombuError
+from kombu.pidbox import Mailbox
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.utils.url import parse_url
 
@@ -32,6 +34,10 @@ PAGE = 10_000_000  # bytes of an answer that are read; RabbitMQ needs some hundr
 AWAY = (OSError, KombuError, amqp.AMQPError, redis.RedisError)  # what a broker that is not there raises
 ODD = (AttributeError, KeyError, TypeError, ValueError, RecursionError)  # what comes of reading JSON of another shape
 PEOPLE = 1000  # the first user id of a person; Linux gives its system accounts those below
+# Options of a connection for what is only asked: one try, and an end to it. polling_interval is how long, in seconds,
+# Redis is asked to wait for an answer; Kombu stays until that is over.
+ONCE = {"confirm_publish": False, "max_retries": 0, "read_timeout": ANSWER, "socket_timeout": ANSWER}
+ONCE["polling_interval"] = 0.1
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 PORTS = {"amqp": 5672, "pyamqp": 5672, "redis": 6379}
 
@@ -324,7 +330,7 @@ def totals(dashboard, broker):
 def waiting(app, queue=None):
     """How many messages wait in a queue, by default the app's: none when it is not there. Raises Fault."""
     try:
-        with app.connection_for_read() as connection:
+        with app.connection_for_read(transport_options=ONCE) as connection:
             channel = connection.default_channel
             try:
                 return channel.queue_declare(queue or app.conf.task_default_queue, passive=True).message_count
@@ -382,30 +388,64 @@ def take_back(app, queue, tasks):
     return len(tasks) - missing
 
 
-def workers(app, names=None):
-    """Names of the workers that answer within a second; only those in names, if given, and then at once."""
-    limit = len(names) if names else None
-    with suppress(*AWAY), app.connection_for_write() as connection:
-        answers = app.control.ping(destination=names, timeout=1, limit=limit, connection=connection)
-        return sorted(name for answer in answers for name in answer)
-    return []
+def ask_workers(app, command, names=None, timeout=1, **arguments):
+    """What workers answer to a command of `celery inspect` or `celery control`: {name: answer}, or {} when none does.
+
+    Asked are those in names, or all that answer within timeout seconds. It takes a few seconds longer, and no more,
+    when the broker is away, frozen, or takes no messages: Celery's own way to ask tries for ever, and needs two
+    connections of a pool that may have one.
+    """
+    connection = app.connection_for_write(transport_options=ONCE)
+    try:
+        mailbox = _Mailbox(
+            app.conf.control_exchange,
+            "fanout",
+            connection,
+            app.clock,
+            app.conf.accept_content,
+            app.conf.task_serializer,
+        )
+        answers = mailbox.call(names, command, arguments, timeout)
+        return {name: said for answer in answers for name, said in answer.items()}
+    except AWAY:
+        return {}
+    finally:
+        connection.collect()  # to close it properly means to wait for an answer
+
+
+class _Mailbox(Mailbox):
+    """What is asked once, and over the connection on which the answers come."""
+
+    @contextmanager
+    def producer_or_acquire(self, producer=None, channel=None):
+        yield _Once(channel, auto_declare=False)
+
+
+class _Once(Producer):
+    def publish(self, *arguments, **options):
+        return super().publish(*arguments, **options | {"retry": False})
+
+
+def workers(app, names=None, timeout=1):
+    """Names of the workers that answer within timeout seconds; only those in names, if given, and then at once."""
+    return sorted(ask_workers(app, "ping", names, timeout))
 
 
 def held(app, worker):
     """How many messages a worker works on, or has taken from the queue; None when it says nothing for 5 seconds."""
-    with suppress(*AWAY), app.connection_for_write() as connection:
-        inspect = app.control.inspect(destination=[worker], timeout=5, limit=1, connection=connection)
-        answers = inspect.active(), inspect.reserved()
-        return sum(len(answer[worker]) for answer in answers) if all(answers) else None
-    return None
+    number = 0
+    for command in ("active", "reserved"):
+        answer = ask_workers(app, command, [worker], timeout=5).get(worker)
+        if answer is None:
+            return None
+        number += len(answer)
+    return number
 
 
 def pools(app):
     """The workers that answer within a second, each with the number of its pool processes now."""
-    with suppress(*AWAY), app.connection_for_write() as connection:
-        stats = app.control.inspect(timeout=1, connection=connection).stats() or {}
-        return {name: len(facts["pool"].get("processes", [1])) for name, facts in sorted(stats.items())}
-    return {}
+    stats = ask_workers(app, "stats")
+    return {name: len(facts["pool"].get("processes", [1])) for name, facts in sorted(stats.items())}
 
 
 def give_back(app):
@@ -414,7 +454,7 @@ def give_back(app):
     RabbitMQ does so by itself. With Redis as broker, Kombu does it after visibility_timeout.
     """
     if Address(app.conf.broker_url).is_redis:
-        at_once = app.conf.broker_transport_options | {"visibility_timeout": 0}
+        at_once = ONCE | {"visibility_timeout": 0}
         with suppress(*AWAY), app.connection_for_write(transport_options=at_once) as connection:
             connection.default_channel.qos.restore_visible(num=None, interval=1)
 

@@ -17,6 +17,8 @@ from lab.observe import AWAY, Address, flower_answers, give_back, held, port_hol
 from lab.servers import Server, Servers, await_child, free_port
 
 WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by hand is celery@…
+# Gossip and mingle are for workers that elect one of them; an event that one cannot read ends each that gossips.
+WORKS = ["-A", "my_ml_app", "worker", "--autoscale=10,2", "--task-events", "--without-gossip", "--without-mingle"]
 START = 30  # seconds that worker and Flower may take to start; 2 on an idle machine
 STOP = 10  # seconds that a worker may take to drop what it does
 PATIENCE = 60  # seconds that running predictions have when nobody is at the terminal any more
@@ -84,7 +86,7 @@ class Lab:
                 self._start_worker()
             self._start_flower()
             if "worker" in children:
-                await_child(children["worker"], lambda: workers(self.app, [WORKER]), START)
+                await_child(children["worker"], self._worker_answers, START)
             self.worker = WORKER
             await_child(children["flower"], lambda: flower_answers(self.flower), START)
         self._claims["stack"].publish(worker=self.worker, worker_log=self.worker_log, flower=self.flower)
@@ -173,6 +175,11 @@ class Lab:
             + [f"--hostname={WORKER}"],
             last_signal=signal.SIGQUIT,  # cold: what runs goes back into the queue
         )
+
+    def _worker_answers(self):
+        """Whether it does. A question that comes before it listens is lost, so the first ones wait for moments only."""
+        age = time.monotonic() - self._keeper.children["worker"].begin
+        return workers(self.app, [WORKER], min(1, age / 5))
 
     def _start_flower(self):
         wanted = os.environ.get("FLOWER_PORT", "5555")

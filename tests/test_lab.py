@@ -3,9 +3,13 @@
 import re
 import signal
 import socket
+import time
 
 import pytest
 from conftest import ID, eventually
+
+from lab.fault import Fault
+from lab.observe import give_back, held, pools, waiting, workers
 
 START = ["python", "-m", "lab", "start"]
 PROMPT = "Enter a message:"
@@ -171,6 +175,18 @@ def test_a_worker_started_by_hand_is_named(with_valkey):
     printed, status = with_valkey.run(*START, typed="hi\n")
     assert status == 0 and "Result of " in printed and ", started here" not in printed
     assert re.search(r"celery@\S+  takes messages too", printed)
+
+
+def test_a_frozen_broker_is_not_asked_for_ever(with_valkey):
+    app = with_valkey.app
+    with_valkey.given[0].send_signal(signal.SIGSTOP)
+    begin = time.monotonic()
+    assert not workers(app) and not pools(app) and held(app, "lab@here") is None
+    give_back(app)
+    with pytest.raises(Fault, match="The broker does not answer"):
+        waiting(app)
+    assert time.monotonic() - begin < 20
+    with_valkey.given[0].send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("name", ["worker", "valkey-server"])

@@ -67,7 +67,7 @@ def cli():
 def start(verbose):
     """Start everything, and type messages."""
     from lab import student
-    from lab.producer import Repeated, Results, WorkerLog, run, wait_for_results
+    from lab.producer import Publishing, Repeated, Results, WorkerLog, run, wait_for_results
     from lab.stack import Lab
 
     lab = Lab(student.app(), tell)
@@ -87,7 +87,7 @@ def start(verbose):
         results = Results(lab.app, tell)
         log = [WorkerLog(lab.worker_log, lab.joined, tell).look] if lab.worker_log else []
         shown.start(*log, results.look)
-        mended.start(lab.mend)
+        mended.start(lab.mend, Publishing(lab.broker.url, lab.broker.dashboard, tell).look)
         tell("Type a message to ask for its prediction; `exit` leaves.")
         run("use_ml_app.py", tell)
         if piped and not interrupted.is_set():

@@ -10,7 +10,7 @@ import threading
 import time
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, cached_property
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -23,6 +23,7 @@ from kombu import Producer
 from kombu.exceptions import KombuError
 from kombu.pidbox import Mailbox
 from kombu.transport import TRANSPORT_ALIASES
+from kombu.utils import uuid
 from kombu.utils.url import parse_url
 
 from lab.fault import Fault, Wrong, printable
@@ -368,6 +369,15 @@ def alarm(address, dashboard):
     return " and ".join(named) or "disk space or memory"
 
 
+def takes_messages(url, dashboard):
+    """What ask(url) says about a broker that takes messages, too. Raises Fault, BrokerFull for one."""
+    product, address = ask(url), Address(url)
+    with suppress(*AWAY):
+        if short := alarm(address, dashboard):
+            raise BrokerFull(where=f"{address.host}:{address.port}", what=short)
+    return product
+
+
 def take_back(app, queue, tasks):
     """Take those messages out of a queue whose task ids are in tasks, and return how many these were.
 
@@ -415,6 +425,8 @@ def ask_workers(app, command, names=None, timeout=1, **arguments):
 
 class _Mailbox(Mailbox):
     """What is asked once, and over the connection on which the answers come."""
+
+    oid = cached_property(lambda self: uuid())  # names the queue of answers; that of another question may be locked
 
     @contextmanager
     def producer_or_acquire(self, producer=None, channel=None):

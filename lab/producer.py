@@ -6,19 +6,22 @@ import re
 import runpy
 import sys
 import threading
+import time
 from collections import deque
 from contextlib import nullcontext, suppress
 
-from celery.signals import after_task_publish
+from celery.signals import after_task_publish, before_task_publish
 from prompt_toolkit import PromptSession
 from prompt_toolkit.patch_stdout import patch_stdout
 
-from lab.observe import wait_until, workers
+from lab.fault import Fault
+from lab.observe import takes_messages, wait_until, workers
 from lab.student import in_own_line
 
 WIDTH = 300  # characters of a line that are shown; the log has all of it
 LOOK = 0.2  # seconds between two looks for output and results
 AT_ONCE = 50  # results asked for in one look, so that thousands of messages do not keep the broker busy
+CONFIRMED = 2  # seconds; a broker confirms a message in a few milliseconds
 PATIENCE = 5  # seconds
 WORKER_GONE = 10  # seconds without an answer after which no worker is expected; a new one starts in 2
 RECORD = re.compile(r"\[[^]]*: \w+/(\S+?)\] ")  # how Celery begins a line of the worker's log
@@ -76,6 +79,34 @@ class WorkerLog:
                 self._in_task = False
             elif self._in_task:
                 self._tell(shortened(line))
+
+
+class Publishing:
+    """Says what is wrong with the broker while it leaves a message unconfirmed.
+
+    url and dashboard are the broker's. Celery itself says no more than that it was in vain, and that much later.
+    """
+
+    def __init__(self, url, dashboard, tell):
+        self._url, self._dashboard, self._tell = url, dashboard, tell
+        self._begin = None
+        before_task_publish.connect(self._begins, weak=False)
+        after_task_publish.connect(self._ends, weak=False)
+
+    def _begins(self, **_):
+        self._begin = time.monotonic()
+
+    def _ends(self, **_):
+        self._begin = None
+
+    def look(self):
+        begin = self._begin
+        if begin and time.monotonic() - begin > CONFIRMED:
+            self._begin = None
+            try:
+                takes_messages(self._url, self._dashboard)
+            except Fault as fault:
+                self._tell(fault.sentences())
 
 
 class Results:

@@ -13,15 +13,23 @@ from urllib.parse import quote
 from lab.fault import Fault
 from lab.folder import Claim, Folder
 from lab.keeper import Keeper
-from lab.observe import AWAY, Address, flower_answers, give_back, held, port_holder, wait_until, waiting, workers
+from lab.observe import (
+    Address,
+    ask_workers,
+    flower_answers,
+    give_back,
+    held,
+    port_holder,
+    takes_messages,
+    waiting,
+    workers,
+)
 from lab.servers import Server, Servers, await_child, free_port
 
 WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by hand is celery@…
-# Gossip and mingle are for workers that elect one of them; an event that one cannot read ends each that gossips.
-WORKS = ["-A", "my_ml_app", "worker", "--autoscale=10,2", "--task-events", "--without-gossip", "--without-mingle"]
 START = 30  # seconds that worker and Flower may take to start; 2 on an idle machine
-STOP = 10  # seconds that a worker may take to drop what it does
-PATIENCE = 60  # seconds that running predictions have when nobody is at the terminal any more
+STOP = 5  # seconds that a worker may take to drop what it does; less than 1 on an idle machine
+PATIENCE = 60  # seconds that running predictions have when nobody is at the terminal any more, and a worker to end
 TRIES, SPAN = 3, 60  # what ends more often than this in so many seconds is left alone
 
 
@@ -74,6 +82,7 @@ class Lab:
     def start_stack(self):
         """Start worker and Flower, unless they are there, and wait until both are ready. Raises Fault."""
         held = self._held["stack"]
+        takes_messages(self.broker.url, self.broker.dashboard)
         if held:
             self.worker, self.worker_log, self.flower = held["worker"], held["worker_log"], held["flower"]
             return
@@ -131,16 +140,19 @@ class Lab:
             self._folder.remove_if_temporary()
 
     def _end_worker(self, worker, seconds):
+        ended = False
         try:
-            if self.worker:
-                self._drain_worker(seconds)
-            self._keeper.signal(worker, signal.SIGTERM)
-            if not worker.ended.wait(min(seconds, threading.TIMEOUT_MAX)):
-                raise KeyboardInterrupt
+            if not self.worker or self._drain_worker(seconds):
+                self._keeper.signal(worker, signal.SIGTERM)
+                ended = worker.ended.wait(PATIENCE)
         except KeyboardInterrupt:
+            pass
+        if not ended:
             self._tell("Leaving at once: what was running goes back into the queue.")
-            self._keeper.signal(worker, signal.SIGQUIT)
-            worker.ended.wait(STOP)
+            for number in (signal.SIGQUIT, signal.SIGKILL):
+                self._keeper.signal(worker, number)
+                if worker.ended.wait(STOP):
+                    break
         left = 0
         with suppress(Fault):
             left = waiting(self.app)
@@ -151,18 +163,22 @@ class Lab:
             self._tell(f"{_are(left, 'message')} waiting in the queue, and kept {where}.")
 
     def _drain_worker(self, seconds):
-        """Let the worker finish what it holds, and take no more.
+        """Let the worker finish what it holds, and take no more. Return whether it says that it holds nothing.
 
         SIGTERM asks for the same; but a pool process that is busy then, most of all in a pool that grows, may
         not hear that its result was taken, and waits half a minute (billiard 4.3, _ensure_messages_consumed).
         """
         number = held(self.app, self.worker)
-        if not number:
-            return
-        self._tell(f"{_are(number, 'prediction')} running. The lab waits for the end; Ctrl-C leaves at once.")
-        with suppress(*AWAY):
-            self.app.control.cancel_consumer(self.app.conf.task_default_queue, destination=[self.worker])
-        wait_until(lambda: not held(self.app, self.worker), seconds, every=0.3)
+        if number:
+            self._tell(f"{_are(number, 'prediction')} running. The lab waits for the end; Ctrl-C leaves at once.")
+            ask_workers(self.app, "cancel_consumer", [self.worker], queue=self.app.conf.task_default_queue)
+        deadline = time.monotonic() + seconds
+        while number and time.monotonic() < deadline:
+            time.sleep(0.3)
+            number = held(self.app, self.worker)
+        if number is None:
+            self._tell("The worker does not answer.")
+        return number == 0
 
     def _start_worker(self):
         if self.broker.started:

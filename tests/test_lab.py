@@ -3,10 +3,12 @@
 import re
 import signal
 import socket
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
-from conftest import ID, eventually
+from conftest import ID, RABBITMQ, eventually, free_port, require
 
 from lab.fault import Fault
 from lab.observe import give_back, held, pools, waiting, workers
@@ -187,6 +189,27 @@ def test_a_frozen_broker_is_not_asked_for_ever(with_valkey):
         waiting(app)
     assert time.monotonic() - begin < 20
     with_valkey.given[0].send_signal(signal.SIGCONT)
+
+
+def test_rabbitmq_that_takes_no_message_is_named_and_can_be_left(student):
+    require("RabbitMQ", RABBITMQ)
+    student.broker = f"amqp://myuser:mypassword@localhost:{free_port()}//"
+    lab = student.open(*START)
+    lab.see(PROMPT)
+    node = next(p for p in student.processes() if "RABBITMQ_NODENAME" in p.environ())
+    tool = Path(RABBITMQ).with_name("rabbitmqctl")
+    limit = [tool, "-n", "lab@localhost", "set_vm_memory_high_watermark", "absolute", "20MB"]
+    subprocess.run(limit, env=node.environ(), check=True, stdout=subprocess.DEVNULL)
+    lab.sendline("hello")
+    full = "RabbitMQ at localhost:[0-9]+ takes no message at the moment: its machine has too little memory left"
+    lab.see(full)
+    second = student.open(*START)
+    second.see(full)
+    assert second.left() == 1
+    lab_process(student).send_signal(signal.SIGTERM)
+    lab.see("The worker does not answer")
+    lab.left()
+    student.nothing_runs()
 
 
 @pytest.mark.parametrize("name", ["worker", "valkey-server"])

@@ -1,5 +1,6 @@
 """What the check of an exercise looks at: the student's app, broker, workers, Flower and results, as they are now."""
 
+import ast
 import json
 import os
 import signal
@@ -42,6 +43,7 @@ from lab.observe import (
 from lab.student import TASK
 
 LOOK = 0.1  # seconds between two looks at a fact
+CHECKS = "check-"  # how the ids of tasks begin that a check has sent
 SHORT = 60  # characters of a message that are shown
 START = 8  # seconds that a worker may take to start; on an idle machine it takes 2
 EXPIRES = 10  # seconds after which no worker begins what a check has sent
@@ -89,10 +91,11 @@ class Suspended(Wrong):
 
 
 class Silent(Wrong):
-    """The queue {queue!r} has a consumer ({number}), and no worker answers. Is the worker suspended?"""
+    """The queue {queue!r} has {consumers}, and {answering}. Perhaps a worker is suspended, or another program takes
+    the messages."""
 
-    next = """If terminal 2 shows a prompt and the word Stopped, type `fg` there. If not, end the worker with Ctrl-C,
-        wait for its end, and start it again"""
+    next = """If terminal 2 shows a prompt and the word Stopped, type `fg` there. Otherwise look for what takes
+        messages, in each terminal and in Docker, and end it"""
 
 
 class NotReady(Wrong):
@@ -207,6 +210,11 @@ def is_main(process, processes):
     return is_worker and not (parent and parent.info["cmdline"] == command)
 
 
+def broker_of(process):
+    """Address of the broker that a process started in the student's folder uses. Raises psutil.Error."""
+    return Address(process.environ().get("CELERY_BROKER_URL") or student.load("celeryconfig").broker_url)
+
+
 def flaw(message):
     """What ends every worker that meets this message, as words; None when there is nothing.
 
@@ -215,15 +223,17 @@ def flaw(message):
     headers = message.headers or {}
     if "task" not in headers:
         return None
-    if not message.content_type:
-        return "no content type"
+    if message.content_type in (None, "", "application/data"):
+        return "no content type that says JSON"
+    try:
+        body = json.loads(message.body or "[]")
+    except ValueError:
+        return None
+    if message.content_type == "application/json" and not (isinstance(body, list) and len(body) == 3):
+        return "a body that is not a list of three: arguments, keyword arguments, and further instructions"
     for name in ("id", "task"):
         if not isinstance(headers.get(name), str):
             return f"no {name} that is a text" if name in headers else f"no {name}"
-    with suppress(ValueError):
-        body = json.loads(message.body or "[]")
-        if not isinstance(body, list) or len(body) != 3:
-            return "a body that is not a list of three: arguments, keyword arguments, and further instructions"
     return None
 
 
@@ -234,12 +244,21 @@ def in_short(body):
 
 
 class Prediction:
-    """A task that the check sent, and what the workers' events say of it: seen holds the kinds of its events so far."""
+    """A task, and what the workers' events say of it: seen holds the kinds of its events so far."""
 
     def __init__(self, task):
         self.id = task
         self.sent = time.time()
         self.events = []
+
+    @property
+    def text(self):
+        """The message in its payload, as the worker tells it; without one, all its arguments."""
+        arguments = str(self.event("task-received").get("args"))
+        with suppress(ValueError, SyntaxError, TypeError, KeyError):
+            [payload] = ast.literal_eval(arguments)
+            return repr(payload["message"])
+        return arguments
 
     @property
     def seen(self):
@@ -430,18 +449,30 @@ class Desk:
 
     def silence(self):
         """Why no worker answers: a Wrong."""
-        mains = self.main_processes()
-        for process in mains:
-            if process.status() == psutil.STATUS_STOPPED:
-                return Suspended(pid=process.pid)
-        if unreadable := self.unreadable():
-            return unreadable
-        for process in mains:
-            if why := self.why_not_ready(process):
-                return why
-        if number := self.consumers():
-            return Silent(queue=self.queue, number=number)
-        return NoWorker(queue=self.queue, waiting=self.messages_wait())
+        if wrong := self.suspended() or self.unreadable():
+            return wrong
+        for process in self.main_processes():
+            if wrong := self.why_not_ready(process):
+                return wrong
+        return self.others(answering=0) or NoWorker(queue=self.queue, waiting=self.messages_wait())
+
+    def suspended(self):
+        """Suspended when a worker can be seen to be so; otherwise None."""
+        for process in self.main_processes():
+            with suppress(psutil.Error):
+                if process.status() == psutil.STATUS_STOPPED:
+                    return Suspended(pid=process.pid)
+        return None
+
+    def others(self, answering=None):
+        """Suspended or Silent when the queue has more consumers than workers that answer; otherwise None."""
+        answering = len(self.takers) if answering is None else answering
+        number = self.consumers() or 0
+        if number <= answering:
+            return None
+        answers = f"{answering or 'no'} worker{'s' * (answering > 1)} answer{'s' * (answering < 2)}"
+        consumers = f"{number} consumer{'s' * (number > 1)}"
+        return self.suspended() or Silent(queue=self.queue, consumers=consumers, answering=answers)
 
     def main_processes(self):
         """Main processes of workers on this machine, as far as they are in the folder or connected to the broker."""
@@ -463,7 +494,7 @@ class Desk:
         """A Wrong about a worker's main process that runs, and does not answer."""
         with suppress(psutil.Error):
             age = time.time() - process.create_time()
-            theirs = Address(process.environ().get("CELERY_BROKER_URL") or student.load("celeryconfig").broker_url)
+            theirs = broker_of(process)
             if theirs.place != self.broker.place or (age > START and not self._is_connected(process)):
                 return NotConnected(pid=process.pid, ours=self.broker, theirs=theirs)
             if age < START:
@@ -554,29 +585,38 @@ class Desk:
         apply_async's; without them, no result is stored.
         What still waits at the end is taken back, and what a worker has not yet handed to its pool is revoked; the
         others run. A worker that is started anew knows of no revocation: what it finds has expired soon.
+        As long as it lasts, own_predictions are heard too.
         """
-        sent = {}
+        sent = []
         mark = f"{os.getpid()}-{time.monotonic_ns()}"  # revoked by it, a task leaves no result; by its id, it does
         options = {"ignore_result": True, "expires": EXPIRES} | options | {"stamped_headers": ["check"], "check": mark}
+        self._heard = {}
 
         def note(event):
-            if event.get("uuid") in sent:
-                sent[event["uuid"]].events.append(event)
+            if event["type"].startswith("task-") and "uuid" in event:
+                self._heard.setdefault(event["uuid"], Prediction(event["uuid"])).events.append(event)
 
         with self._task_events() if events else nullcontext(), hearing(self.app, note):
             try:
                 for count in range(number):
                     message = {"message": f"sent by the check, {count + 1} of {number}"}
-                    task_id = f"check-{os.getpid()}-{count}-{time.monotonic_ns()}"
-                    sent[task_id] = Prediction(task_id)
+                    task_id = f"{CHECKS}{os.getpid()}-{count}-{time.monotonic_ns()}"
+                    self._heard[task_id] = Prediction(task_id)
+                    sent.append(self._heard[task_id])
                     self._send(message, task_id, options)
-                yield list(sent.values())
+                yield sent
             finally:
-                left = {one.id for one in sent.values() if not one.seen & {"task-started"} and not one.is_over}
-                with unhurried(), suppress(*AWAY):
+                left = {one.id for one in sent if not one.seen & {"task-started"} and not one.is_over}
+                with suppress(*AWAY):
                     if left:
                         self.app.control.revoke_by_stamped_headers({"check": mark})
                         take_back(self.app, self.queue, left)
+
+    @property
+    def own_predictions(self):
+        """What the student has sent since predictions() began, and a worker has taken, as Predictions."""
+        heard = [one for one in list(self._heard.values()) if not one.id.startswith(CHECKS)]
+        return [one for one in heard if (taken := one.event("task-received")) and taken.get("name") == TASK]
 
     def _send(self, message, task_id, options):
         try:
@@ -587,11 +627,16 @@ class Desk:
     @contextmanager
     def _task_events(self):
         """Let every worker send events of its tasks; those that did not do so before stop it at the end."""
-        names = sorted({worker.name for worker in self.online})
-        _, switched_on = switch_events_on(self.app, names) if names else ([], [])
+        self._switched_on = []
+        self.hear_workers(sorted({worker.name for worker in self.online}))
         try:
             yield
         finally:
-            if switched_on:
-                with unhurried(), suppress(*AWAY):
-                    self.app.control.disable_events(switched_on)
+            if self._switched_on:
+                with suppress(*AWAY):
+                    self.app.control.disable_events(self._switched_on)
+
+    def hear_workers(self, names=None):
+        """Let workers, by default all that are there now, send events of their tasks as long as predictions() lasts."""
+        if names != []:
+            self._switched_on += switch_events_on(self.app, names)[1]

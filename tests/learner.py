@@ -5,6 +5,7 @@ import shutil
 import socket
 import socketserver
 import threading
+from contextlib import suppress
 
 import amqp
 from conftest import RABBITMQ, Student, eventually, free_port, require
@@ -25,6 +26,7 @@ class Learner(Student):
         super().__init__(path, broker, results)
         self.exercise, self.valkey = exercise, valkey
         self.number_of_workers = 0
+        self.patience = 30  # seconds in which a check wants to see a message of theirs
         self.where = []  # what goes before each command
         for name in ("celeryconfig.py", "my_ml_app.py", "use_ml_app.py", "Makefile", "requirements.txt"):
             (path / name).unlink()
@@ -35,6 +37,7 @@ class Learner(Student):
     @property
     def env(self):
         env = {name: value for name, value in super().env.items() if not name.startswith("CELERY_")}
+        env["LAB_TYPING"] = str(self.patience)
         env["FLOWER_BROKER_API"] = f"{Address(self.broker).management}/api/"  # and not at port 15672
         # Exercise 00 has no celeryconfig.py yet, and its check looks where RabbitMQ is by default: here it is.
         return env | ({"CELERY_BROKER_URL": self.broker} if self.exercise.number == 0 else {})
@@ -98,6 +101,19 @@ class Learner(Student):
         channel = self.consuming.default_channel
         channel.queue_declare("celery", durable=True, auto_delete=False)
         channel.basic_consume("celery")
+
+    def types(self, line):
+        """A producer in a terminal of its own, into which this line is typed every second."""
+        terminal = self.open("python", "use_ml_app.py")
+        terminal.unwatched()
+        typed = threading.Event()
+
+        def type_on():
+            with suppress(OSError):  # the terminal is closed
+                while terminal.isalive() and not typed.wait(1):
+                    terminal.sendline(line)
+
+        threading.Thread(target=type_on, daemon=True).start()
 
     def edit_later(self, name):
         """A file's time of change as if it had been edited after all that runs was started."""

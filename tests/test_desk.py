@@ -14,6 +14,7 @@ JSON = "application/json"
     "body, content_type, headers, found",
     [
         (GOOD, None, TASK, "no content type"),
+        ("hello", None, TASK, "no content type"),
         (GOOD, JSON, {"task": "my_ml_app.predict"}, "no id"),
         (GOOD, JSON, {"task": ["predict"], "id": "1"}, "no task that is a text"),
         ('[{"message": "hi"}]', JSON, TASK, "a body that is not a list of three"),
@@ -21,6 +22,7 @@ JSON = "application/json"
         ("", JSON, TASK, "a body that is not a list of three"),
         (GOOD, JSON, TASK, None),
         ("hello", JSON, TASK, None),
+        ("hello", JSON, {"task": "my_ml_app.predict"}, None),
         ("hello", None, {}, None),
         ("hello", "text/plain", {}, None),
         ('{"message": "hi"}', JSON, None, None),

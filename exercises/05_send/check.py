@@ -1,97 +1,184 @@
-"""Does a message, sent through the student's app, reach a worker, and is it done there?"""
+"""Does a message that the student types reach a worker, and is it done there?"""
 
-import json
+import os
+import time
 from contextlib import suppress
+from pathlib import Path
 
-from lab.desk import NoWorker, OtherApp, OtherQueue
-from lab.fault import Wrong
+import psutil
+
+from lab.desk import NotReady, NoWorker, OtherApp, OtherQueue, Silent, Suspended, Unreadable, broker_of
+from lab.fault import Wrong, printable
 from lab.observe import ManagementAway, waiting
 from lab.student import TASK, in_printed_line
 
+TYPING = float(os.environ.get("LAB_TYPING", "60"))  # seconds that a student has to type a message
+DEADLINE = TYPING + 20
+ROUND = 2  # seconds of these after which everything is looked at again
 SLOW = 2  # seconds after which a prediction that runs is left to run
 ARRIVAL = 3  # seconds in which a message reaches a worker that is not busy
+PRODUCER = "use_ml_app.py"
 
 
 class Stranded(Wrong):
     """{waiting} in the queue {queue!r}, from which no worker takes: {worker} takes from {queues}."""
 
-    next = """Send with `predict.delay(payload)`, which needs no name of a queue. What waits there, a second worker
-        takes: `celery -A my_ml_app worker -n w2@%h -Q {queue}`"""
+    next = """See where use_ml_app.py and celeryconfig.py name a queue: `predict.delay(payload)` needs no name. What
+        waits there, a second worker takes: `celery -A my_ml_app worker -n w2@%h -Q {queue}`"""
 
 
 class Refused(Wrong):
-    """Your message left the queue {queue!r}, and {worker} has not begun it: whoever took it threw it away."""
+    """The message of the check left the queue {queue!r}, and {worker} has not begun it: whoever took it threw it
+    away."""
 
-    next = """See what terminal 2 printed last. `Refusing to deserialize` means that it is not JSON: leave the
-        format to celeryconfig.py, with `@app.task` alone in my_ml_app.py, and start the worker again"""
+    next = """See what terminal 2 printed last. `Refusing to deserialize` means that it is not JSON: the format belongs
+        into celeryconfig.py, and `@app.task` alone into my_ml_app.py. Then start the worker again"""
 
 
 class Busy(Wrong):
-    """{worker} is busy: your message waits behind others, {waiting} in the queue {queue!r}."""
+    """{worker} is busy: the message of the check waits behind others, {waiting} in the queue {queue!r}."""
 
     passes = True
     next = "Wait until terminal 2 has got through them, and check again: `python -m lab check 5`"
 
 
 class Failing(Wrong):
-    """{worker} took your message, and predict failed: {error}."""
+    """{worker} took a message, and predict failed: {error}."""
 
     next = "Correct that line, start the worker in terminal 2 again, and check again"
 
 
-RECOGNISES = (NoWorker, OtherApp, OtherQueue, Stranded, Refused, Busy, Failing)
+class NoneOfYours(Wrong):
+    """The way from your app to {worker} is free, and no message of yours came within {seconds} seconds: {clue}."""
+
+    passes = True
+    next = """Check again, and type a line in terminal 3 meanwhile: `python use_ml_app.py`, in this folder. If terminal
+        3 itself prints `Received:`, it calls predict there, and sends nothing"""
+
+
+RECOGNISES = (
+    NoWorker,
+    Suspended,
+    Silent,
+    NotReady,
+    Unreadable,
+    OtherApp,
+    OtherQueue,
+    Stranded,
+    Refused,
+    Busy,
+    Failing,
+    NoneOfYours,
+)
 
 
 def check(desk):
     yield from desk.ready()
     yield desk.worker_fact()
-    taken = {queue for worker in desk.online for queue in worker.queues}
-    if stranded := queues_with_predictions(desk, taken):
-        waits, queues = desk.messages_wait(stranded[0]), ", ".join(map(repr, desk.worker.queues))
-        raise Stranded(waiting=waits, queue=stranded[0], worker=desk.worker.name, queues=queues)
-    with desk.predictions() as [one]:
-        yield f"sent: a message to the queue {desk.queue!r}"
-        received = desk.wait(lambda: one.event("task-received"), "a worker to take the message", ARRIVAL)
-        if not received:
-            is_waiting = waiting(desk.app, desk.queue)
-            raise (Busy if is_waiting else Refused)(
-                worker=desk.worker.name, queue=desk.queue, waiting=desk.messages_wait()
-            )
-        worker, seconds = received["hostname"], one.after("task-received")
-        yield f"received: by {worker}, process {received['pid']}, after {seconds:.1f} s"
-        desk.wait(lambda: one.is_over, "the prediction to end", SLOW)
-        if failed := one.event("task-failed"):
-            raise Failing(worker=worker, error=in_printed_line(failed["traceback"] or failed["exception"]))
-        if done := one.event("task-succeeded"):
-            yield f"done: after {one.after('task-succeeded'):.1f} s, predict returned {done['result']}"
-        else:
-            yield f"not done within {SLOW} s: a slow prediction, which this check does not wait for"
+    look_for_stranded(desk)
+    if wrong := desk.others():
+        raise wrong
+    with desk.predictions() as [probe]:
+        if not desk.wait(lambda: own(desk) or probe.event("task-received"), "a worker to take a message", ARRIVAL):
+            raise not_taken(desk)
+        if not own(desk):
+            desk.wait(lambda: own(desk) or probe.is_over, "the prediction to end", SLOW)
+            look_for_error(probe)
+            worker, seconds = probe.event("task-received")["hostname"], probe.after("task-received")
+            yield f"the way is free: a message of the check was at {worker} after {seconds:.1f} s"
+        mine = own(desk) or typed(desk)
+        yield f"yours: {mine.text}, taken from the queue by {mine.event('task-received')['hostname']}"
+        desk.wait(lambda: mine.is_over, "your prediction to end", SLOW)
+        look_for_error(mine)
+        yield end_of(desk, mine)
     yield f"queue {desk.queue!r}: {desk.messages_wait()}"
+
+
+def own(desk):
+    """The first message that the student has typed since the check began, or None."""
+    return next(iter(desk.own_predictions), None)
+
+
+def typed(desk):
+    """The first message that the student types now. Raises why none comes."""
+    until = time.monotonic() + TYPING
+    while time.monotonic() < until:
+        if mine := desk.wait(lambda: own(desk), "a message of yours: type one in terminal 3", ROUND):
+            return mine
+        look_for_stranded(desk)
+        if suspended := desk.suspended():
+            raise suspended
+        desk.hear_workers()  # one may have been started again meanwhile
+    if not desk.workers():
+        raise desk.silence()
+    raise NoneOfYours(worker=desk.worker.name, seconds=round(TYPING), clue=clue(desk))
+
+
+def not_taken(desk):
+    """Why no worker has begun the message of the check: a Wrong."""
+    if not desk.workers():
+        return desk.silence()
+    if wrong := desk.suspended() or desk.unreadable():
+        return wrong
+    kind = Busy if waiting(desk.app, desk.queue) else Refused
+    return kind(worker=desk.worker.name, queue=desk.queue, waiting=desk.messages_wait())
+
+
+def look_for_error(one):
+    if failed := one.event("task-failed"):
+        error = in_printed_line(failed["traceback"] or failed["exception"])
+        raise Failing(worker=failed["hostname"], error=error)
+
+
+def end_of(desk, mine):
+    """How a prediction ended, or where it runs, as a fact."""
+    if done := mine.event("task-succeeded"):
+        return f"done: by a process of its pool, which terminal 2 names; predict returned {printable(done['result'])}"
+    running = desk.app.control.inspect(timeout=1).active() or {}
+    places = [task["worker_pid"] for tasks in running.values() for task in tasks if task["id"] == mine.id]
+    where = f"runs in the pool process {places[0]}" if places else "waits for a pool process"
+    return f"not done within {SLOW} s: it {where}, and this check does not wait for it"
+
+
+def clue(desk):
+    """What can be seen of the student's producer."""
+    elsewhere = None
+    for process in psutil.process_iter(["cmdline"]):
+        if any(Path(part).name == PRODUCER for part in process.info["cmdline"] or ()):
+            with suppress(psutil.Error):
+                if Path(process.cwd()) != desk.folder:
+                    elsewhere = process.cwd()
+                elif broker_of(process).place != desk.broker.place:
+                    return f"{PRODUCER} sends to {broker_of(process)}, and the worker takes from {desk.broker}"
+                else:
+                    return f"{PRODUCER} runs in your folder, and the worker heard nothing of it"
+    if elsewhere:
+        return f"{PRODUCER} runs in the folder {elsewhere}, and not in yours"
+    return f"no {PRODUCER} can be seen to run"
+
+
+def look_for_stranded(desk):
+    """Raise Stranded when messages for predict wait in a queue from which no worker takes."""
+    taken = {queue for worker in desk.online for queue in worker.queues}
+    for queue in set(idle_queues(desk)) - taken:
+        message = desk.first_message(queue)
+        if message and (message.headers or {}).get("task") == TASK:
+            queues = ", ".join(map(repr, desk.worker.queues))
+            raise Stranded(waiting=desk.messages_wait(queue), queue=queue, worker=desk.worker.name, queues=queues)
+
+
+def idle_queues(desk):
+    """Names of the queues from which nobody takes, as far as the broker tells."""
+    if desk.broker.is_redis:
+        with desk.app.connection_for_read() as connection:
+            keys = connection.default_channel.client.scan_iter(_type="list")
+            return [key.decode(errors="replace") for key in keys]
+    with suppress(ManagementAway):
+        queues = desk.on_dashboard(desk.broker, "queues", desk.broker.virtual_host)
+        return [queue["name"] for queue in queues if is_abandoned(queue)]
+    return []
 
 
 def is_abandoned(queue):
     """Whether a queue on the dashboard has no consumer, and messages of which one can be looked at and put back."""
     return not queue.get("consumers") and not queue["exclusive"] and queue.get("type") != "stream"
-
-
-def queues_with_predictions(desk, taken):
-    """Names of the queues not in taken whose first message is for predict."""
-    found = []
-    with desk.app.connection_for_read() as connection:
-        channel = connection.default_channel
-        if desk.broker.is_redis:
-            for key in channel.client.scan_iter(_type="list"):
-                with suppress(ValueError, AttributeError):  # not every list is a queue
-                    headers = json.loads(channel.client.lindex(key, 0)).get("headers", {})
-                    if key.decode() not in taken and headers.get("task") == TASK:
-                        found.append(key.decode())
-        elif desk.broker.is_rabbitmq:
-            queues = []
-            with suppress(ManagementAway):
-                queues = desk.on_dashboard(desk.broker, "queues", desk.broker.virtual_host)
-            for name in [queue["name"] for queue in queues if is_abandoned(queue)]:
-                if name not in taken and (message := channel.basic_get(name)):
-                    channel.basic_reject(message.delivery_tag, requeue=True)
-                    if (message.headers or {}).get("task") == TASK:
-                        found.append(name)
-    return found

@@ -1,5 +1,8 @@
 """How a student can stand before exercise 05."""
 
+import os
+import signal
+
 PRODUCER = "python", "use_ml_app.py"
 TYPED = "hello\nIs it true?\nhello again\nexit\n"
 
@@ -9,8 +12,49 @@ def stub(student):
 
 
 def reference(student):
+    _with_worker(student)
+    student.types("Is it true?")
+
+
+def none_of_yours(student):
+    """They call predict, which sends nothing."""
+    _with_worker(student)
+    student.edit("use_ml_app.py", "predict.delay(payload)", "predict(payload)")
+    student.patience = 3
+    student.types("Is it true?")
+
+
+def _with_worker(student):
     student.solve()
-    student.worker()
+    return student.worker()
+
+
+def suspended(student):
+    os.killpg(_with_worker(student).pid, signal.SIGSTOP)
+
+
+def silent(student):
+    """Another program takes from the queue too, and gets every second message."""
+    _with_worker(student)
+    student.consumer()
+
+
+def not_ready(student):
+    """It has been told to end, and a prediction runs."""
+    student.solve()
+    student.edit("my_ml_app.py", "    return", "    import time\n\n    time.sleep(60)")
+    worker = student.worker("--concurrency=1")
+    student.ask("hello")
+    worker.see("Received:")
+    worker.sendintr()
+    worker.see("Warm shutdown")
+
+
+def unreadable(student):
+    student.solve()
+    headers = {"task": "my_ml_app.predict", "id": "1"}
+    student.publish('{"message": "hello"}', content_type="application/json", headers=headers)
+    student.celery("worker").see("Unrecoverable error")
 
 
 def no_worker(student):
@@ -32,7 +76,7 @@ def other_queue(student):
 
 
 def stranded(student):
-    reference(student)
+    _with_worker(student)
     student.edit("use_ml_app.py", "predict.delay(payload)", 'predict.apply_async([payload], queue="predictions")')
     student.run(*PRODUCER, typed=TYPED)
 

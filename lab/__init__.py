@@ -4,6 +4,7 @@ Each Python in .venv imports this first, for lab.pth there says so. Thus `python
 of the student's, and nothing has been imported yet from the current folder when a look is taken at what is in it.
 """
 
+import _signal as signal  # whose other half is not built in
 import os
 import sys
 
@@ -36,6 +37,8 @@ def hiding():
 if COMMAND and sys.flags.optimize > 1:  # our sentences are docstrings, which Python leaves out then
     os.environ.pop("PYTHONOPTIMIZE", None)
     os.execv(sys.executable, [arg for arg in sys.orig_argv if arg != "-OO"])
+if COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command is ready to heed it, Ctrl-C ends it at once
 if COMMAND and (sentences := hiding()):
     os.write(1, "{}. {}.\n".format(*sentences).encode())
     os._exit(1)

@@ -52,7 +52,18 @@ def heed_interrupt():
 # What talks to servers is imported where it is needed: `list` and `hint` answer at once without it.
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class InOrder(click.Group):
+    """Commands in the order in which they are met, and not by their first letter."""
+
+    def list_commands(self, ctx):
+        return list(self.commands)
+
+
+@click.group(
+    cls=InOrder,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="The exercises begin with `python -m lab new my_celery`.",
+)
 def cli():
     """A lab in which predictions travel through a task queue."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
@@ -273,7 +284,10 @@ def main():
     except OSError as error:
         tell((of_this_machine(error) or Fault(f"The lab cannot go on: {error}")).sentences())
         sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
+    except click.Abort:  # in the middle of a line
+        tell()
+        sys.exit(130)
+    except KeyboardInterrupt:
         sys.exit(130)
 
 

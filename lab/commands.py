@@ -62,15 +62,17 @@ def columns():
 def line(mark, text, **style):
     """One line after a mark."""
     text = "\n".join(filled(part, columns() - 4) for part in text.splitlines())
-    click.echo(f"  {click.style(mark, **style)} " + text.replace("\n", "\n    "))
+    click.echo(f"  {click.style(mark, **style) if style else mark} " + text.replace("\n", "\n    "))
 
 
 def show(text):
     """Show a text of ours: its paragraphs, and its blocks of code as they can be copied."""
-    for number, part in enumerate(re.split(r"^ *```.*\n", text.replace("**", ""), flags=re.MULTILINE)):
-        code = number % 2
-        for paragraph in [textwrap.dedent(part)] if code else re.split(r"\n\s*\n", part.strip()):
-            click.echo(paragraph if code else filled(paragraph, columns()) + "\n")
+    for number, part in enumerate(re.split(r"^ *```.*$\n?", text.replace("**", ""), flags=re.MULTILINE)):
+        if number % 2:
+            click.echo(textwrap.dedent(part))
+        elif part := part.strip():
+            for paragraph in re.split(r"\n\s*\n", part):
+                click.echo(filled(paragraph, columns()) + "\n")
 
 
 def say(what):
@@ -251,9 +253,10 @@ def list_():
 @click.argument("exercises", metavar="[N …]", nargs=-1, type=NUMBER)
 @click.option("--all", "every", is_flag=True, help="Check every exercise.")
 def check(exercises, every):
-    """Look whether exercise N works.
+    """Look whether exercise N works, and say what to do if not.
 
-    By default, the first that has not passed yet. Of several, those that keep the worker busy come last.
+    N is an exercise's number; without it, the first that has not passed yet. In a terminal it asks for your prediction
+    first. Of several, those that keep the worker busy come last.
     """
     progress = own_progress()
     upcoming = unsolved(progress)
@@ -273,9 +276,9 @@ def check(exercises, every):
 @click.command()
 @click.argument("exercise", metavar="[N]", required=False, type=NUMBER)
 def watch(exercise):
-    """Check again when a file or a server changes.
+    """Check again whenever you change or start something.
 
-    When the exercise passes, go on with the next one.
+    Begins with exercise N, or else with the first that has not passed yet; when it passes, goes on with the next.
     """
     progress = own_progress()
     exercise = exercise or unsolved(progress)
@@ -331,7 +334,7 @@ def fingerprint():
 def hint(exercise):
     """Show the next of three hints for exercise N.
 
-    The first is a question, the last is the answer.
+    The first is a question, the last is the answer. Without N, for the first exercise that has not passed yet.
     """
     progress = own_progress()
     exercise = exercise or unsolved(progress) or course()[-1]
@@ -375,7 +378,14 @@ def solution(exercise):
 
 @click.command()
 @click.argument("folders", metavar="[DIR …]", nargs=-1, type=click.Path(exists=True, path_type=Path))
-@click.option("--format", "form", type=click.Choice(["table", "json", "junit"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "junit"]),
+    default="table",
+    show_default=True,
+    help="JSON and JUnit's XML are for programs.",
+)
 def report(folders, form):
     """Show who got where, one student per folder. The exit status is 0 when every exercise of all has passed."""
     exercises = course()
@@ -383,7 +393,7 @@ def report(folders, form):
     students = students or {Path.cwd().name: own_progress().everything(exercises)}
     students = {plain(who): records for who, records in students.items()}
     if form == "table":
-        Console(highlight=False).print(as_table(exercises, students))
+        Console(highlight=False, width=columns() + 1).print(as_table(exercises, students))
     else:
         click.echo({"json": as_json, "junit": as_junit}[form](exercises, students))
     sys.exit(not all(one["passed"] for records in students.values() for one in records.values()))

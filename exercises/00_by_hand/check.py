@@ -18,7 +18,8 @@ BROKER = "amqp://myuser:mypassword@localhost:5672//"  # the lecture's, until cel
 QUEUE = "by_hand"
 MARK = "sent by the check, "
 START = 4  # seconds that send.py may take, and receive.py until it consumes
-SETTLE = 1.5  # seconds in which a message is printed and acknowledged
+ACKNOWLEDGE = 4  # seconds in which a message is acknowledged: a receiver may work for a while
+SETTLE = 2  # seconds for what follows at once
 DEADLINE = 15
 PARTS = {"scheme": "protocol", "user": "user", "password": "password", "host": "machine", "port": "port"}
 PARTS |= {"virtual_host": "virtual host"}
@@ -54,6 +55,12 @@ class DeclaredOtherwise(Wrong):
 
     next = """A queue stays as it was first declared. Declare it in the same way in send.py and in receive.py. Is the
         queue itself wrong? Open it on the dashboard, under Queues, and press `Delete Queue`: the next start makes it"""
+
+
+class Exclusive(Wrong):
+    """The queue 'by_hand' is declared `exclusive`: one connection alone may use it, and it goes with that."""
+
+    next = "Leave `exclusive` out, in send.py and in receive.py, and end receive.py with Ctrl-C: the queue goes too"
 
 
 class NothingArrives(Wrong):
@@ -120,6 +127,7 @@ RECOGNISES = (
     Suspended,
     StaleReceiver,
     DeclaredOtherwise,
+    Exclusive,
     NothingArrives,
     SentElsewhere,
     EndsEarly,
@@ -161,25 +169,25 @@ def sent_and_received(desk, queues):
         for each in texts:
             send(desk, each)
 
-        def printed():
-            return one.ended() or [each for each in texts if each in one.said]
-
         def settled():
             return one.ended() or queues.unsettled() <= unsettled
 
-        shown = desk.wait(printed, "receive.py to print the message", SETTLE)
-        done = desk.wait(settled, "receive.py to acknowledge the message", SETTLE)
+        def shown(texts):
+            return one.ended() or any(each in one.said for each in texts)
+
+        done = desk.wait(settled, "receive.py to acknowledge the message", ACKNOWLEDGE)
+        seen = desk.wait(lambda: shown(texts), "receive.py to print the message", SETTLE)
         if one.ended():
             raise why_ended(desk, queues, one, texts[0])
         if queues.is_auto_acknowledged():
             raise AutoAcknowledges()
         if not done:
             raise NeverAcknowledges(unacked=queues.unsettled() - queues.length())
-        if not shown:
-            queues.publish(text(), receivers + 1)
-            if not desk.wait(lambda: MARK in one.said or one.ended(), "receive.py to print the message", SETTLE):
-                raise PrintsNothing(printed=one.answer())
-            raise not_there(queues, lengths)
+        if not seen:
+            other = text()  # is it send.py or receive.py? This message surely arrives
+            queues.publish(other, receivers + 1)
+            arrives = desk.wait(lambda: shown([other]), "receive.py to print the message", SETTLE)
+            raise not_there(queues, lengths) if arrives else PrintsNothing(printed=one.answer())
     yield f"send.py: its message went into the queue {QUEUE!r}, and receive.py took it"
     yield f"receive.py: printed its text, and acknowledged it; {queues.length()} messages wait"
 
@@ -248,7 +256,7 @@ def runs_well(folder):
 
 
 def send(desk, text):
-    """Run send.py with this text. Raises NotImportable and DeclaredOtherwise."""
+    """Run send.py with this text. Raises NotImportable, DeclaredOtherwise and Exclusive."""
     with Program("send.py", text) as program:
         if not desk.wait(program.ended, "send.py to end", START):
             raise NotImportable(file="send.py", error=f"it has not ended after {START} seconds")
@@ -259,7 +267,7 @@ def send(desk, text):
 def receiver(desk, queues):
     """receive.py in a terminal of the check's own, when it consumes.
 
-    Raises NotImportable, DeclaredOtherwise, EndsEarly and NeverConsumes.
+    Raises NotImportable, DeclaredOtherwise, Exclusive, EndsEarly and NeverConsumes.
     """
     before = queues.consumers()
     try:
@@ -301,10 +309,12 @@ def why_ended(desk, queues, program, sent):
 
 
 def raise_its_error(program):
-    """Raise NotImportable, or DeclaredOtherwise, when a program has ended with an error."""
+    """Raise NotImportable, DeclaredOtherwise or Exclusive when a program has ended with an error."""
     try:
         program.raise_its_error()
     except NotImportable:
+        if "RESOURCE_LOCKED" in program.said:
+            raise Exclusive() from None
         if found := re.search(r"PRECONDITION_FAILED.* arg '(.*?)' .*: (received .*?)\"", program.said):
             raise DeclaredOtherwise(file=program.file, setting=found[1], difference=found[2]) from None
         raise
@@ -317,9 +327,13 @@ class Queues:
         self.desk, self.address, self.connection = desk, address, connection
 
     def declared(self, queue=QUEUE):
-        """A queue's message_count and consumer_count; None when there is no such queue."""
-        with suppress(amqp.NotFound):
+        """A queue's message_count and consumer_count; None when there is no such queue. Raises Exclusive."""
+        try:
             return self.connection.default_channel.queue_declare(queue, passive=True)
+        except amqp.NotFound:
+            return None
+        except amqp.ResourceLocked:
+            raise Exclusive() from None
 
     def length(self):
         queue = self.declared()

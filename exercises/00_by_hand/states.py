@@ -101,3 +101,9 @@ def prints_nothing(student):
     student.solve()
     student.edit("receive.py", """    print(f"Received: {message['message']}")\n""", "")
     student.open(*RECEIVE).see("Waiting for messages")
+
+
+def exclusive(student):
+    student.solve()
+    student.edit("receive.py", "durable=True", "exclusive=True")
+    student.open(*RECEIVE).see("Waiting for messages")

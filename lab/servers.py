@@ -7,6 +7,7 @@ address of its own.
 
 import json
 import os
+import resource
 import secrets
 import shutil
 import socket
@@ -18,6 +19,7 @@ from lab.fault import Fault
 from lab.observe import Address, NothingListens, ask, takes_connections, wait_until
 
 RABBITMQ_START, VALKEY_START = 60, 10  # seconds they may take; they took 8 and 0.1 on two cores
+FILES, ENOUGH = 256, 1024  # open files that one process must be allowed; RabbitMQ and a full pool run with 128
 STAND_IN_PORT = 6380  # next to Redis's own
 
 # Debian's scripts on the PATH insist on root; these, and Homebrew's, run as anybody.
@@ -178,6 +180,18 @@ def await_child(child, fact, seconds):
         problem = f"ended at its start (exit status {child.code})" if answer else f"took more than {seconds} seconds"
         raise Fault(f"The {child.name} {problem}", f"Its last words are in {child.log}")
     return answer
+
+
+def allow_files():
+    """Let what is started from here on open enough files, if this user may allow it. Raises Fault."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= ENOUGH:
+        return
+    most = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
+    if most < FILES:
+        found = f"This terminal allows {hard} open files, and the lab needs {FILES}"
+        raise Fault(found, "Open a new terminal; `ulimit -Hn` there says how many it allows")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def quoted(text):

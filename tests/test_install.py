@@ -1,12 +1,17 @@
 """What `make lab` says on a machine on which it cannot install itself, and that it installs itself where it can."""
 
+import ast
+import os
+import re
 import shutil
+import subprocess
 import sys
+from importlib import metadata
 
 import pytest
-from conftest import Student
+from conftest import ROOT, Student
 
-TOOLS = ["sh", "make", "mkdir", "grep", "tail", "touch", "id", "env", "cat"]
+TOOLS = ["sh", "make", "mkdir", "grep", "tail", "id", "env", "cat", "cp", "ln", "mv", "rm"]
 
 
 @pytest.fixture
@@ -36,7 +41,15 @@ def test_an_old_python(bare):
     old = 'case "$*" in *version_info*) exit 1;; *--version*) echo Python 3.9.2;; esac'
     printed, status = make_lab(bare, old)
     assert status != 0
-    assert "The lab needs Python 3.11 or newer, and python3 is Python 3.9.2. Install a newer one" in printed
+    assert "The lab needs Python 3.11 or newer, and python3 is Python 3.9.2. Install one, or name it:" in printed
+
+
+def test_no_python_at_all(bare):
+    printed, status = bare.run("make", "lab", PATH=str(bare.path / "bin"))
+    assert status != 0
+    assert "newer, and there is no python3 here. Install one, or name it: make lab PYTHON=python3.12" in printed
+    printed, _ = bare.run("make", "lab", "PYTHON=python4", PATH=str(bare.path / "bin"))
+    assert "newer, and there is no python4 here." in printed
 
 
 def test_no_venv_module(bare):
@@ -56,7 +69,7 @@ def test_no_network(bare):
     printed, status = make_lab(bare, REAL, **nowhere)
     assert status != 0
     assert "The packages could not be fetched: is there a network? pip's own words are in .venv/install.log." in printed
-    assert not (bare.path / ".venv" / "lab.done").exists()
+    assert not (bare.path / ".venv" / "installed").exists()
 
 
 def test_no_compiler(bare):
@@ -75,10 +88,83 @@ def test_no_compiler(bare):
     assert "A package has to be compiled on this machine, and no compiler was found." in printed
 
 
-def test_it_installs_once(bare):
+@pytest.fixture
+def quick(bare):
+    """One in which nothing has to be fetched."""
     (bare.path / "requirements.txt").unlink()
     (bare.path / "requirements.txt").write_text("# nothing\n")
-    first, _ = make_lab(bare, REAL)
-    second, _ = make_lab(bare, REAL)
+    return bare
+
+
+def test_it_installs_once(quick):
+    first, _ = make_lab(quick, REAL)
+    second, _ = make_lab(quick, REAL)
     assert "Installing the packages of requirements.txt into .venv, this once" in first
-    assert "Installing" not in second
+    assert "Installing" not in second and "anew" not in first + second
+
+
+# A Python of which .venv is made in no time
+QUICK = """case "$*" in
+*"-m venv"*) rm -rf .venv && mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+*sysconfig*) mkdir -p .venv/lib && echo .venv/lib ;;
+*-VV*) echo Python 3.12.1 ;;
+esac"""
+
+
+def test_it_installs_again_what_no_longer_fits(quick):
+    """Its folder was renamed, its Python is gone, it is too old, or another one is wanted."""
+
+    def again(*arguments):
+        printed, _ = quick.run("make", "lab", *arguments, PATH=str(quick.path / "bin"))
+        assert ("The folder .venv does not fit any more, and is made anew." in printed) == ("Installing" in printed)
+        return "Installing" in printed
+
+    make_lab(quick, QUICK)
+    assert not again()
+    quick.path = quick.path.rename(quick.path.with_name("renamed"))
+    assert again() and not again()
+    python = quick.path / ".venv" / "bin" / "python"
+    python.unlink()
+    assert again() and not again()
+    python.write_text("#!/bin/sh\nexit 1\n")  # which is what one that is too old says
+    assert again() and not again()
+    other = quick.path / "bin" / "python3.99"
+    other.write_text("#!/bin/sh\n" + QUICK.replace("3.12.1", "3.99.0"))
+    other.chmod(0o755)
+    assert again("PYTHON=python3.99") and not again("PYTHON=python3.99") and not again()
+
+
+def test_a_folder_whose_name_breaks_activate(quick):
+    quick.path = quick.path.rename(quick.path.with_name('it is "here"'))
+    printed, status = make_lab(quick, QUICK)
+    assert status == 0 and "`make lab` works here; activate does not." in printed
+
+
+def test_a_drive_without_symbolic_links(quick):
+    (quick.path / "bin" / "ln").unlink()
+    (quick.path / "bin" / "ln").symlink_to(shutil.which("false"))
+    printed, status = make_lab(quick, QUICK)
+    assert status != 0 and "This drive has no symbolic links. Put the lab into your home folder" in printed
+
+
+@pytest.mark.parametrize("end", ["", "import sys; del sys.orig_argv; sys.version_info = (3, 9)"])
+def test_another_python_than_that_of_venv(tmp_path, end):
+    """Which a terminal has that does not know .venv."""
+    (tmp_path / "lab").symlink_to(ROOT / "lab")
+    (tmp_path / "sitecustomize.py").write_text(end)
+    command = [f"{sys.base_prefix}/bin/python3", "-S", "-m", "lab", "doctor"]
+    if end:
+        command.remove("-S")
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True)
+    assert done.returncode == 1 and b"Traceback" not in done.stderr
+    assert b"does not have the lab's packages. Type `. .venv/bin/activate` in the lab's folder" in done.stderr
+
+
+def test_what_is_imported_is_required():
+    files = [file for folder in ("lab", "exercises") for file in (ROOT / folder).rglob("*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    packages = metadata.packages_distributions()
+    imported = {packages.get(name.partition(".")[0], [""])[0].lower() for name in names} - {""}
+    assert imported <= set(re.findall(r"^\w+", (ROOT / "requirements.txt").read_text(), re.MULTILINE))

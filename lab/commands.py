@@ -231,7 +231,7 @@ def new(folder):
             click.echo(f"new   {name}")
     ignored = folder / ".gitignore"
     if not ignored.exists():
-        ignored.write_text(".lab/\n__pycache__/\n")
+        ignored.write_text(".env\n.lab/\n__pycache__/\n")
     if folder.resolve() != Path.cwd():
         click.echo(f"Go there in each terminal: cd {shlex.quote(plain(folder))}")
     show_next(Progress(folder))

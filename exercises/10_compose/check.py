@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
+from difflib import get_close_matches
 
 import yaml
 
@@ -19,11 +19,18 @@ PREDICTION = 10  # seconds
 STOP = 15  # seconds that a worker needs at least to end: one prediction, and some more
 ASK = 4  # seconds that Docker may take to answer
 
-VARIABLE = re.compile(r"\$\{\w+(?::?-([^{}]*)|[^{}]*)\}")  # an innermost ${NAME:-default}
+VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?:(:?[-+?])([^{}]*))?\}|(\w+))")  # $$, $NAME, or an innermost ${NAME:-default}
 SECRET = re.compile(r"(PASS|PASSWORD|SECRET|TOKEN|BASIC_AUTH)$", re.IGNORECASE)
 WRITTEN = re.compile(r"://[^/@\s:]*:[^$@\s/]+@|--(?:basic[-_]auth|requirepass|password)[= ][^$\s]+(?:\s|$)")
+ASKED = re.compile(r"--basic[-_]auth[= ](\S+)")
 
+CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
+QUOTES = "\"'"
 UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 0.001, "us": 0.000001}
+# What Compose knows, as far as a slip of the pen could come near it.
+KEYS = {"build", "command", "configs", "depends_on", "entrypoint", "env_file", "environment", "expose", "extends"}
+KEYS |= {"healthcheck", "hostname", "image", "links", "network_mode", "networks", "ports", "profiles", "restart"}
+KEYS |= {"secrets", "stop_grace_period", "stop_signal", "volumes", "volumes_from"}
 
 
 class NoFile(Wrong):
@@ -41,50 +48,90 @@ class Invalid(Wrong):
 class ServiceMissing(Wrong):
     """{file} has no service that is {role}: it has {services}."""
 
-    next = "Add a service {how}"
+    next = "Add a service: {how}"
 
 
 class LooksAtItself(Wrong):
     """{service} looks for {role} at {host}: inside a container that is the container itself, and nothing listens."""
 
-    next = "Under `environment:` of {service}, set {variable} to an address with {name} in it instead of {host}"
+    next = """Between containers, a service's name is its address: here {name}. Celery takes {variable} from a service's
+        environment ahead of what celeryconfig.py says"""
+
+
+class NoAddress(Wrong):
+    """{variable} of {service} is no address of {role}: {why}."""
+
+    next = """Correct it, or in `.env` what is filled in there. In a user or password, @ / and # are written %40 %2F and
+        %23"""
+
+
+class NotThere(Wrong):
+    """{service} looks for {role} at {host}, and no service of that name is {role}."""
+
+    next = "A service's name is its address: here {name}. Correct {variable} of {service}, or the service's name"
+
+
+class OutsidePort(Wrong):
+    """{service} looks for {role} at port {port} of {name}, which is its port on your machine."""
+
+    next = "Containers meet inside, where nothing is published: take the port that {name} itself listens at, {target}"
+
+
+class OtherUser(Wrong):
+    """{service} logs in to {name} as {user!r}, and {name} makes {made}: it will refuse {service}."""
+
+    next = """RabbitMQ makes one user, from two variables of its own environment that begin with RABBITMQ_DEFAULT_.
+        Let {name} and {service} take user and password from the same place"""
 
 
 class NoHealthCheck(Wrong):
     """{service} has no health check: Docker sees that it was started, and not when it is ready."""
 
-    next = "Give {service} a `healthcheck:`, for example with `test: {test}`"
+    next = "Tell Docker how to ask it: a command in the container that succeeds only when {service} takes requests"
 
 
 class NoStartOrder(Wrong):
     """{service} does not wait until {other} is ready: it starts at the same time, and finds nobody there."""
 
-    next = "Under `depends_on:` of {service}, give {other} a `condition: service_healthy`"
+    next = "Let {service} depend on {other}, with the condition that it is healthy, and not only started"
 
 
 class StopTooShort(Wrong):
     """Docker kills {service} {seconds:g} seconds after it has asked it to stop: that is too short for a prediction of
     {prediction} seconds, and for the worker's own end."""
 
-    next = "Give {service} a `stop_grace_period: 60s`"
+    next = "Give {service} more time to stop than a prediction takes: Compose calls it a grace period"
 
 
 class OpenToTheWorld(Wrong):
     """{service} opens port {port} to everybody who can reach this machine."""
 
-    next = "Publish it on this machine only: `127.0.0.1:{port}:{target}`"
+    next = "What stands before a port says who reaches it: 127.0.0.1 is this machine. Without it everybody does"
+
+
+class PublishedPassword(Wrong):
+    """{service} opens port {port} to everybody who can reach this machine, with the password that everybody knows."""
+
+    next = "Set a password of your own in `.env`, or open it to this machine only"
+
+
+class HostNetwork(Wrong):
+    """{service} is in this machine's own network: everybody who can reach this machine reaches all its ports."""
+
+    next = "Leave it in Compose's network, and publish the ports that you need, for this machine only"
 
 
 class OnlyInside(Wrong):
     """{service} listens at {address} of its own container, which its published port does not reach."""
 
-    next = "Leave `--address` out of its command: in a container, `ports:` decides who reaches it"
+    next = "Leave the address out of its command: in Compose, what stands before a port says who reaches it"
 
 
 class CredentialsWritten(Wrong):
     """The password in {place} of {service} is written into {file}, and goes wherever that file goes."""
 
-    next = "Write `{variable}` in its place, and keep the real one in a file `.env` beside it, which stays out of Git"
+    next = """Let Compose fill in a variable there, as exercise 10 shows for RabbitMQ's password. The real one
+        stands in a file `.env` beside it, which stays out of Git"""
 
 
 RECOGNISES = (
@@ -92,10 +139,16 @@ RECOGNISES = (
     Invalid,
     ServiceMissing,
     LooksAtItself,
+    NoAddress,
+    NotThere,
+    OutsidePort,
+    OtherUser,
     NoHealthCheck,
     NoStartOrder,
     StopTooShort,
     OpenToTheWorld,
+    PublishedPassword,
+    HostNetwork,
     OnlyInside,
     CredentialsWritten,
 )
@@ -103,27 +156,22 @@ RECOGNISES = (
 
 @dataclass
 class Service:
-    """A service, whichever of Compose's short and long forms it is written in. image is its name without the tag."""
+    """A service, whichever of Compose's short and long forms it is written in, with variables filled in."""
 
     name: str
-    image: str
+    names: set  # by which others find it
+    image: str  # without registry and tag
+    is_pinned: bool  # to a version, be it a rough one
     command: str
-    environment: dict  # {name: value as written}
-    from_files: dict  # the same, from env_file
+    environment: dict  # {name: value}, env_file included
     ports: list  # of (address, published, target)
     depends_on: dict  # {service: condition}
     is_probed: bool
     stop_seconds: float
-    has_own_network: bool
-
-    @property
-    def written(self):
-        """Where a password is written in: the name of a variable, or "command"; None when there is none."""
-        for name, value in self.environment.items():
-            value = filled_in(value, "$")
-            if WRITTEN.search(value) or SECRET.search(name) and value and "$" not in value:
-                return name
-        return "command" if WRITTEN.search(filled_in(self.command, "$")) else None
+    network: str  # "": Compose's; or host, service:NAME, container:NAME
+    is_optional: bool  # starts only with its profile
+    is_configured: bool  # by files of the student's in /etc
+    written: str | None  # where a password is written in: the name of a variable, or "command"
 
 
 RABBITMQ, REDIS, WORKER, FLOWER = "RabbitMQ", "Redis", "a Celery worker", "Flower"
@@ -134,12 +182,11 @@ PLAYS = {
     FLOWER: lambda service: re.search(r"\bflower\b", f"{service.image} {service.command}"),
 }
 HOW = {
-    RABBITMQ: "with `image: rabbitmq:4-management`",
-    REDIS: "with `image: redis:8`, where exercise 11 keeps results",
-    WORKER: "with `build: .` and `command: celery -A my_ml_app worker --autoscale=10,2`",
-    FLOWER: "with `build: .` and `command: celery -A my_ml_app flower`",
+    RABBITMQ: "its image is RabbitMQ's, in a version with the management plugin",
+    REDIS: "exercise 11 keeps results there. Its image is Redis's own",
+    WORKER: "it is built from the Dockerfile in this folder, and its command is what you typed in terminal 2",
+    FLOWER: "it is built as the worker is, and its command is what you typed in terminal 4, without an address",
 }
-PROBE = {RABBITMQ: "rabbitmq-diagnostics -q check_port_listener 5672", REDIS: "redis-cli ping"}
 
 
 def check(desk):
@@ -147,22 +194,29 @@ def check(desk):
     if not file:
         raise NoFile(folder=desk.folder)
     services = read(file)
-    cast = {role: [service for service in services.values() if plays(service)] for role, plays in PLAYS.items()}
+    usual = [service for service in services.values() if not service.is_optional]
+    cast = {role: [service for service in usual if plays(service)] for role, plays in PLAYS.items()}
     for role, players in cast.items():
         if not players:
-            names = ", ".join(services) or "no service at all"
+            names = (one.name + " (only with its profile)" * one.is_optional for one in services.values())
+            names = ", ".join(names) or "no service at all"
             raise ServiceMissing(file=file.name, role=role, services=names, how=HOW[role])
     yield f"{file.name}: " + ", ".join(f"{players[0].name!r} is {role}" for role, players in cast.items())
 
+    code = " ".join(path.read_text(errors="replace") for path in desk.folder.glob("*.py"))
     broker, results, clients = cast[RABBITMQ][0], cast[REDIS][0], cast[WORKER] + cast[FLOWER]
     for client in clients:
-        finds(client, broker, RABBITMQ, "CELERY_BROKER_URL", desk.configuration.broker_url)
-        finds(client, results, REDIS, "CELERY_RESULT_BACKEND", desk.configuration.result_backend)
+        urls = {
+            "CELERY_BROKER_URL": (broker, RABBITMQ, desk.configuration.broker_url),
+            "CELERY_RESULT_BACKEND": (results, REDIS, desk.configuration.result_backend),
+        }
+        for variable, (server, role, url) in urls.items():
+            finds(client, server, role, variable, url, services, code)
     yield f"addresses: {' and '.join(repr(client.name) for client in clients)} find them by their names"
 
-    for role, service in (RABBITMQ, broker), (REDIS, results):
+    for service in broker, results:
         if not service.is_probed:
-            raise NoHealthCheck(service=service.name, test=PROBE[role])
+            raise NoHealthCheck(service=service.name)
     waits = [(worker, server) for worker in cast[WORKER] for server in (broker, results)]
     for client, server in waits + [(flower, broker) for flower in cast[FLOWER]]:
         if server.name not in ready_before(client, services):
@@ -175,32 +229,78 @@ def check(desk):
         yield f"stop: {worker.name!r} has {worker.stop_seconds:g} s to end its predictions"
 
     for service in services.values():
-        for address, published, target in service.ports:
-            if address.strip("[]") not in LOCAL:
-                raise OpenToTheWorld(service=service.name, port=published or target, target=target)
+        reaches(service, service in cast[FLOWER])
+    for service in cast[RABBITMQ] + cast[REDIS] + cast[FLOWER]:
+        if service.network == "host" and (service not in cast[FLOWER] or listens(service) not in LOCAL):
+            raise HostNetwork(service=service.name)
     for flower in cast[FLOWER]:
-        address = re.search(r"--address[= ](\S+)", flower.command)
-        if address and address[1] in LOCAL and flower.has_own_network:
-            raise OnlyInside(service=flower.name, address=address[1])
+        if listens(flower) in LOCAL and not flower.network:
+            raise OnlyInside(service=flower.name, address=listens(flower))
     own = [published or target for players in cast.values() for one in players for _, published, target in one.ports]
     yield f"ports: {', '.join(own) or 'none'}, for this machine only"
 
     for service in services.values():
-        if place := service.written:
-            variable = "${RABBITMQ_PASSWORD:-mypassword}"
-            raise CredentialsWritten(service=service.name, place=place, file=file.name, variable=variable)
+        if service.written:
+            raise CredentialsWritten(service=service.name, place=service.written, file=file.name)
     yield "credentials: none is written in"
+
+    if loose := [service.name for service in usual if not service.is_pinned]:
+        yield f"versions: {', '.join(loose)} can be another one tomorrow. A tag, as in `redis:8`, keeps it"
 
     yield as_it_runs(desk, {one.name for players in cast.values() for one in players})
 
 
-def finds(client, server, role, variable, url):
-    """Raise LooksAtItself when a client knows a server by celeryconfig.py's url only, and that means its container."""
-    environment = client.from_files | client.environment
-    named = any(re.search(rf"\b{re.escape(server.name)}\b", value) for value in environment.values())
-    url = filled_in(environment.get(variable, "")) or url
-    if url and not named and client.has_own_network and Address(url).is_local:
-        raise LooksAtItself(service=client.name, role=role, host=Address(url).host, variable=variable, name=server.name)
+def finds(client, server, role, variable, url, services, code):
+    """Raise unless a client finds a server by the variable of its environment, or by celeryconfig.py's url."""
+    given = client.environment.get(variable)
+    own = [value for name, value in client.environment.items() if name in code]  # which the student's files read
+    if client.network or not given and any(re.search(rf"\b{re.escape(server.name)}\b", value) for value in own):
+        return
+    try:
+        address = Address((given or url or "").partition(";")[0])
+    except Fault:
+        raise NoAddress(service=client.name, variable=variable, role=role, why="it cannot be read") from None
+    if role == RABBITMQ and not address.is_rabbitmq:
+        why = f"it begins with {address.scheme}://, and RabbitMQ's with amqp://"
+        raise NoAddress(service=client.name, variable=variable, role=role, why=why)
+    if not (address.is_rabbitmq or address.is_redis):
+        return  # results that need no server
+    facts = {"service": client.name, "role": role, "variable": variable, "name": server.name, "host": address.host}
+    if address.is_local:
+        raise LooksAtItself(**facts)
+    if address.host not in server.names:
+        found = [one for one in services.values() if address.host in one.names]
+        if "." in address.host.replace("host.docker.internal", "") or any(PLAYS[role](one) for one in found):
+            return  # elsewhere, or another one of the same kind
+        raise NotThere(**facts)
+    inside = {target for *_, target in server.ports}
+    for _, published, target in server.ports:
+        if str(address.port) == published and published not in inside:
+            raise OutsidePort(**facts, port=published, target=target)
+    if role == RABBITMQ and server.image == "rabbitmq" and not server.is_configured:
+        made = [server.environment.get(f"RABBITMQ_DEFAULT_{what}", "guest") for what in ("USER", "PASS")]
+        if made != [address.user, address.password]:
+            other = "that user with another password" if made[0] == address.user else f"the user {made[0]!r}"
+            raise OtherUser(service=client.name, name=server.name, user=address.user, made=other)
+
+
+def reaches(service, is_flower):
+    """Raise when everybody reaches a port of a service. Flower may be open, with a password of one's own."""
+    for address, published, target in service.ports:
+        if address.strip("[]") in LOCAL:
+            continue
+        asked = ASKED.search(service.command)
+        password = (asked[1] if asked else service.environment.get("FLOWER_BASIC_AUTH", "")) if is_flower else ""
+        if not password:
+            raise OpenToTheWorld(service=service.name, port=published or target)
+        if password.endswith(":mypassword"):
+            raise PublishedPassword(service=service.name, port=published or target)
+
+
+def listens(flower):
+    """The address at which Flower's command, or its environment, lets it listen; "" for all."""
+    found = re.search(r"--address[= ](\S+)", flower.command)
+    return found[1] if found else flower.environment.get("FLOWER_ADDRESS", "")
 
 
 def ready_before(service, services):
@@ -211,7 +311,7 @@ def ready_before(service, services):
         for name, condition in service.depends_on.items():
             if condition == "service_healthy":
                 found.add(name)
-            if name not in seen:
+            if name not in seen and name in services:
                 seen.add(name)
                 todo.append(services[name])
     return found
@@ -269,8 +369,8 @@ def docker(*command):
 
 
 def read(file):
-    """{name: Service} of a Compose file, variables left as they are. Raises Invalid, in Docker's words or YAML's."""
-    said = docker("config", "--no-interpolate", "--format", "json")
+    """{name: Service} of a Compose file. Raises Invalid, in Docker's words or YAML's."""
+    said = docker("--profile", "*", "config", "--no-interpolate", "--format", "json")
     if said and said.returncode == 0:
         document = json.loads(said.stdout)
     elif said and docker("version").returncode == 0:
@@ -279,27 +379,93 @@ def read(file):
         document = without_docker(file)
     if not isinstance(document, dict) or not isinstance(document.get("services"), dict):
         complain(file, "it has no `services:`, with each service below")
+    settings = variables(lines(file.parent / ".env")) if (file.parent / ".env").exists() else {}
     services = {}
     for name, given in document["services"].items():
         try:
-            services[name] = as_service(name, given, file.parent)
+            services[name] = as_service(name, given, file.parent, settings)
         except FileNotFoundError as error:
             complain(file, f"{name} needs {error.filename}, which is not there")
-        except (AttributeError, TypeError, ValueError, KeyError):
-            complain(file, f"{name} is not written as Compose expects a service")
+        except (AttributeError, TypeError, ValueError, KeyError) as error:
+            why = f": {error}" if isinstance(error, Refused) else ""
+            complain(file, f"{name} is not written as Compose expects a service{why}")
     for one in services.values():
         for other in one.depends_on.keys() - services:
             complain(file, f"{one.name} depends on {other}, which is not there")
     return services
 
 
+class Loader(yaml.SafeLoader):
+    """YAML as Docker reads it: 22:22 is text, as every word and number here, and Compose's own tags are known."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in pairs if tag.rpartition(":")[2] in ("null", "merge")]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def override(self, node):
+        """What replaces a list: a tuple, which merged() does not put behind it."""
+        if isinstance(node, yaml.SequenceNode):
+            return tuple(self.construct_sequence(node, deep=True))
+        return self.construct_mapping(node, deep=True)
+
+
+Loader.add_constructor("!reset", lambda loader, node: None)
+Loader.add_constructor("!override", Loader.override)
+
+
 def without_docker(file):
+    """A Compose file with all that it includes, extends, and is overridden by."""
+    document = load(file, file)
+    for beside in (file.parent / f"{file.stem}.override{ending}" for ending in (".yml", ".yaml")):
+        if beside.exists():
+            document = merged(document, load(beside, file))
+    return document
+
+
+def load(path, file):
+    """What a YAML file says, with all that it includes and extends. Raises Invalid, about the student's file."""
     try:
-        return yaml.safe_load(file.read_text())
+        document = yaml.load(path.read_text(), Loader)
     except yaml.MarkedYAMLError as error:
         complain(file, f"{error.problem} (line {error.problem_mark.line + 1})")
-    except (yaml.YAMLError, ValueError) as error:
+    except FileNotFoundError:
+        complain(file, f"it needs {path}, which is not there")
+    except (yaml.YAMLError, ValueError, OSError) as error:
         complain(file, str(error))
+    if not isinstance(document, dict) or not isinstance(document.get("services", {}), dict):
+        return document
+    for one in document.get("include") or []:
+        for name in as_list(one["path"] if isinstance(one, dict) else one):
+            document = merged(load(path.parent / name, file), document)
+    for name, service in document.get("services", {}).items():
+        if isinstance(service, dict):
+            for key in service.keys() - KEYS:
+                if close := get_close_matches(key, KEYS, 1, 0.8):
+                    complain(file, f"{name} has {key!r}, which Compose does not know: {close[0]!r} is meant, perhaps")
+            document["services"][name] = extended(service, document["services"], path, file)
+    return document
+
+
+def extended(service, services, path, file):
+    """A service with what it extends: another one of this file, or of another file."""
+    if not (extends := service.pop("extends", None)):
+        return service
+    extends = extends if isinstance(extends, dict) else {"service": extends}
+    if "file" in extends:
+        services = load(path.parent / extends["file"], file)["services"]
+    if extends["service"] not in services:
+        complain(file, f"it extends {extends['service']}, which is not there")
+    return merged(extended(services[extends["service"]], services, path, file), service)
+
+
+def merged(under, over):
+    """As Compose merges two: mappings name by name, lists one after the other; anything else is replaced."""
+    if isinstance(under, dict) and isinstance(over, dict):
+        return {**under, **{key: merged(under.get(key), value) for key, value in over.items()}}
+    if isinstance(under, list) and isinstance(over, dict) or isinstance(under, dict) and isinstance(over, list):
+        return {**variables(under), **variables(over)}
+    return [*under, *over] if isinstance(under, list) and isinstance(over, list) else over
 
 
 def complain(file, words):
@@ -308,80 +474,155 @@ def complain(file, words):
     raise Invalid(file=file.name, error=" ".join(said.replace(f"{file.parent}/", "").split()).rstrip("."))
 
 
-def as_service(name, given, folder):
+def as_service(name, raw, folder, settings):
     """The Service that stands under a name, given in Compose's short or long forms."""
+    given = filled_in(raw, settings)
     built = instructions(given["build"], folder) if given.get("build") else {}
-    image = built.get("FROM") or given.get("image") or ""
+    image = (built.get("FROM") or given.get("image") or "").split(" ")[0].rpartition("/")[2]
     command = given.get("command") or ("" if given.get("entrypoint") else built.get("CMD"))
     words = f"{line(given.get('entrypoint') or built.get('ENTRYPOINT'))} {line(command)}"
+    if re.search(r"\bcelery\s+(worker|flower)\s.*(-A|--app)", words):
+        raise Refused("in its command, -A and the app come first")
     depends_on = given.get("depends_on") or {}
-    probe = given.get("healthcheck") or {}
+    if not isinstance(depends_on, dict):
+        depends_on = dict.fromkeys(depends_on)
+    for other, how in depends_on.items():
+        if how and how.get("condition") not in CONDITIONS:
+            raise Refused(f"it waits for {other} to be {how.get('condition')}, and not {' or '.join(CONDITIONS)}")
+    probe = given.get("healthcheck") or {"test": built.get("HEALTHCHECK", "NONE")}
+    network = given.get("network_mode") or ""
     return Service(
         name=name,
-        image=image.split(" ")[0].rpartition("/")[2].partition(":")[0],
+        names={name, *names(given)},
+        image=image.partition(":")[0].partition("@")[0],
+        is_pinned=bool(built) or re.search("[:@]", image) is not None and not image.endswith(":latest"),
         command=re.sub(r"(-A|--app)[= ]?\S+", "", words).strip(),
-        environment=variables(given.get("environment") or {}),
-        from_files=variables([text for path in files(given.get("env_file")) for text in lines(folder / path)]),
+        environment=variables([text for path in files(given.get("env_file"), folder) for text in lines(path)])
+        | variables(given.get("environment") or {}),
         ports=[port(one) for one in given.get("ports") or []],
-        depends_on={other: (depends_on[other] or {}).get("condition") for other in depends_on}
-        if isinstance(depends_on, dict)
-        else dict.fromkeys(depends_on),
-        is_probed=probe.get("test", "NONE") not in ("NONE", ["NONE"]) and not probe.get("disable"),
+        depends_on={other: (how or {}).get("condition") for other, how in depends_on.items() if is_needed(how)},
+        is_probed=probe.get("test", "NONE") not in ("NONE", ["NONE"]) and not is_true(probe.get("disable")),
         stop_seconds=seconds(given.get("stop_grace_period") or "10s"),
-        has_own_network=not given.get("network_mode"),
+        network=network if network.partition(":")[0] in ("host", "service", "container") else "",
+        is_optional=bool(given.get("profiles")),
+        is_configured="/etc/" in f"{given.get('volumes')} {given.get('configs')}",
+        written=written(raw),
     )
 
 
+def written(given):
+    """Where a password is written into a service: the name of a variable, or "command"; None when there is none."""
+    for name, value in variables(given.get("environment") or {}).items():
+        value = filled_in(value, None)
+        if WRITTEN.search(value) or SECRET.search(name) and value and "$" not in value:
+            return name
+    return "command" if WRITTEN.search(filled_in(line(given.get("command")), None)) else None
+
+
+def names(given):
+    """What other containers may call a service, besides its name."""
+    networks = given.get("networks")
+    aliases = [one.get("aliases", []) for one in (networks.values() if isinstance(networks, dict) else []) if one]
+    return {given.get("container_name"), given.get("hostname"), *(alias for some in aliases for alias in some)} - {None}
+
+
+def is_true(value):
+    return str(value).lower() == "true"
+
+
+def is_needed(how):
+    return not (isinstance(how, dict) and str(how.get("required", True)).lower() == "false")
+
+
 def instructions(build, folder):
-    """The last FROM, ENTRYPOINT and CMD of the Dockerfile that a service is built from."""
+    """The last FROM, ENTRYPOINT, CMD and HEALTHCHECK of the Dockerfile that a service is built from."""
     build = {"context": build} if isinstance(build, str) else build
-    file = folder / build.get("context", ".") / build.get("dockerfile", "Dockerfile")
-    text = build.get("dockerfile_inline") or Path(file).read_text()
-    found = re.findall(r"^\s*(FROM|ENTRYPOINT|CMD)\s+(.+)$", text.replace("\\\n", " "), re.MULTILINE | re.IGNORECASE)
+    context = build.get("context", ".")
+    if "://" in context:
+        return {"FROM": context}
+    file = folder / context / build.get("dockerfile", "Dockerfile")
+    text = build.get("dockerfile_inline") or file.read_text()
+    keys = r"^\s*(FROM|ENTRYPOINT|CMD|HEALTHCHECK)\s+(.+)$"
+    found = re.findall(keys, text.replace("\\\n", " "), re.MULTILINE | re.IGNORECASE)
     return {word.upper(): rest for word, rest in found}
 
 
 def line(command):
     """A command, given as a string or a list or a string that holds a list, as one line."""
     if isinstance(command, str) and command.startswith("["):
-        command = json.loads(command)
+        try:
+            command = json.loads(command)
+        except ValueError:
+            return command  # a shell's, which may begin so
     return command if isinstance(command, str) else " ".join(map(str, command or []))
 
 
 def variables(environment):
     """{name: value}, given so or as a list of NAME=value; a value that comes from the terminal is empty."""
-    if isinstance(environment, list):
+    if isinstance(environment, (list, tuple)):
         environment = dict(one.partition("=")[::2] for one in environment)
     return {name: "" if value is None else str(value) for name, value in environment.items()}
 
 
 def lines(path):
-    return [text for text in path.read_text().splitlines() if not text.startswith("#")]
+    """The NAME=value lines of an env_file, without quotes and remarks."""
+    texts = (text.strip().removeprefix("export ") for text in path.read_text().splitlines())
+    pairs = (text.partition("=") for text in texts if text and not text.startswith("#"))
+    return [f"{name.strip()}={re.sub(' #.*', '', value).strip().strip(QUOTES)}" for name, _, value in pairs]
 
 
-def files(given):
-    """The paths of env_file, given as one, or as a list, each as a string or a mapping."""
-    given = given if isinstance(given, list) else [given] if given else []
-    return [one["path"] if isinstance(one, dict) else one for one in given]
+def files(given, folder):
+    """The paths of env_file, given as one, or as a list, each as a string or a mapping. One may be allowed to miss."""
+    for one in [given] if isinstance(given, (str, dict)) else given or []:
+        one = one if isinstance(one, dict) else {"path": one}
+        if is_needed(one) or (folder / one["path"]).exists():
+            yield folder / one["path"]
 
 
 def port(given):
     """(address, published, target) of a port, given as a mapping or as [[address:]published:]target."""
     if isinstance(given, dict):
-        return tuple(filled_in(str(given.get(key, ""))) for key in ("host_ip", "published", "target"))
-    parts = filled_in(str(given)).partition("/")[0].rsplit(":", 2)
+        return tuple(str(given.get(key, "")) for key in ("host_ip", "published", "target"))
+    parts = str(given).partition("/")[0].rsplit(":", 2)
+    if not all(re.fullmatch(r"[\d-]*|\$\w+", number) for number in parts[-2:]):
+        raise Refused(f"{given} is no port: address, port outside and port inside stand in this order")
     return tuple(["", "", *parts][-3:])
+
+
+class Refused(ValueError):
+    """What Compose or Celery would refuse, in a sentence's last words."""
 
 
 def seconds(duration):
     """Seconds of a duration such as 1m30s."""
-    return sum(
-        float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+)(ms|us|h|m|s)", filled_in(duration))
-    )
+    found = re.findall(r"([\d.]+)(ms|us|h|m|s)", str(duration))
+    if not found:
+        raise Refused(f"{duration} has no unit, as in 60s")
+    return sum(float(number) * UNITS[unit] for number, unit in found)
 
 
-def filled_in(text, value=None):
-    """Text with each ${NAME:-default} replaced by its default, as Docker does when nothing is set, or by this value."""
-    while (less := VARIABLE.sub(lambda match: match[1] or "" if value is None else value, text)) != text:
-        text = less
-    return text
+def filled_in(given, settings):
+    """What is given, with each variable in it filled in as Docker does: from these settings, or its default.
+
+    One that has neither stays, as $NAME. Without settings, each becomes $.
+    """
+    if isinstance(given, dict):
+        return {key: filled_in(value, settings) for key, value in given.items()}
+    if isinstance(given, (list, tuple)):
+        return type(given)(filled_in(value, settings) for value in given)
+    if not isinstance(given, str):
+        return given
+
+    def value(match):
+        name, how, word = match[1] or match[4], match[2] or "", match[3] or ""
+        if settings is None or not name:
+            return "$" if name else match[0]
+        if how.endswith("+"):
+            return word if settings.get(name) else ""
+        if name in settings and (settings[name] or not how.startswith(":")):
+            return settings[name]
+        return word if how.endswith("-") else f"${name}"
+
+    while (less := VARIABLE.sub(value, given)) != given:
+        given = less
+    return given

@@ -9,4 +9,5 @@ RUN grep -E '^(celery|flower)\b' requirements.txt | pip install --no-cache-dir -
 
 COPY celeryconfig.py my_ml_app.py use_ml_app.py ./
 USER celery
-CMD ["celery", "-A", "my_ml_app", "worker", "--autoscale=10,2"]
+# Flower follows each task by its events. What workers tell each other is not needed, and a broken event ends who listens.
+CMD ["celery", "-A", "my_ml_app", "worker", "--autoscale=10,2", "--task-events", "--without-gossip"]

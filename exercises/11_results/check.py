@@ -1,35 +1,53 @@
-"""Does a result come back through the result backend, and is it there for whoever asks later?"""
+"""Does what predict returns come back through the result backend, and is it there for whoever asks later?"""
 
-import os
-import time
 from contextlib import contextmanager, suppress
 
 from celery import Celery
 from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 from celery.exceptions import ImproperlyConfigured
-from celery.exceptions import TimeoutError as NotYet
 
 from lab.desk import TooLong
-from lab.fault import Wrong
-from lab.observe import AWAY, Address, NotAnswering, NothingListens, ask, take_back
+from lab.fault import Wrong, printable
+from lab.observe import ANSWER, AWAY, Address, NotAnswering, NothingListens, ask
 
-ECHO = "celery.accumulate"  # a task that every Celery app has: it returns its arguments, however slow predict is
-BACK = 1  # seconds that its result may take; it took 0.02
-FREE = 5  # seconds more, when predictions keep every process busy: those of exercise 09's check do, for 10
+DEADLINE = 30  # seconds; a prediction takes 10 by now, and may have to wait as long for a pool process
+FREE = 11  # seconds for a pool process to be free; predictions of exercise 09's check keep all of them busy for 10
+RETURNS = 14  # seconds for predict to return
+STORED = 1  # seconds for its result to be read; the worker has stored it before it says that predict has returned
 COME_BACK = 60  # seconds after which a person who comes back should still find a result
+SHOWN = 100  # characters of a result
 
 
 class NoBackend(Wrong):
     """Your app has no result backend: what predict returns is thrown away."""
 
-    next = 'Write `result_backend = "redis://localhost:6379/0"` into celeryconfig.py, and start the worker again'
+    next = """Redis can keep it: say in celeryconfig.py at which address (`make servers` shows it), and start the worker
+        again"""
 
 
 class NotABackend(Wrong):
     """Celery can keep no results at {where}: {error}."""
 
     next = "For Redis, write `redis://localhost:6379/0`; for RabbitMQ, `rpc://`, which uses the broker of broker_url"
+
+
+class ReturnsNothing(Wrong):
+    """predict returns None, and the result backend keeps just that."""
+
+    next = "Let predict return its prediction, and start the worker again"
+
+
+class NotJson(Wrong):
+    """What predict returns cannot be stored: {error}."""
+
+    next = "Return what JSON knows: text, numbers, lists, dictionaries. Then start the worker again"
+
+
+class Fails(Wrong):
+    """predict failed, and its error is all that is kept: {error}."""
+
+    next = "Correct the line that terminal 2 shows, and start the worker again"
 
 
 class ResultsIgnored(Wrong):
@@ -57,12 +75,12 @@ class ReadOnce(Wrong):
     """Through {backend} a result can be read once, by the client that sent the task: for the next one who asks, it is
     {state}."""
 
-    next = """To come back for it later, write `result_backend = "redis://localhost:6379/0"` into celeryconfig.py, and
-        start the worker again"""
+    next = """To come back for it later, let celeryconfig.py name Redis as the result backend, and start the worker
+        again"""
 
 
 class SoonGone(Wrong):
-    """A result is kept for {seconds} seconds: it is gone before anybody comes back for it."""
+    """A result is kept for {seconds} s: it is gone before anybody comes back for it."""
 
     next = """Take `result_expires` out of celeryconfig.py: Celery then keeps results for a day. Start the worker
         again"""
@@ -76,6 +94,9 @@ RECOGNISES = (
     ResultsIgnored,
     OtherBackend,
     Busy,
+    Fails,
+    NotJson,
+    ReturnsNothing,
     ReadOnce,
     SoonGone,
 )
@@ -83,22 +104,70 @@ RECOGNISES = (
 
 def check(desk):
     app = desk.app
+    hasten(app)
     where = backend_of(app).as_uri(include_password=False)
     yield from desk.ready()
     yield f"result backend: {ask(app.conf.result_backend)} at {where}"
     if desk.task.ignore_result:
         raise ResultsIgnored()
     yield desk.worker_fact()
-    with round_trip(desk) as (result, seconds):
+    try:
+        with another_client(app) as other, desk.predictions(ignore_result=False, expires=FREE) as (sent,):
+            yield from later(desk, sent, other.AsyncResult(sent.id))
+    except AWAY:
+        ask(app.conf.result_backend)  # says so, if that is what has gone
+        raise
+
+
+def later(desk, sent, result):
+    """What becomes of the prediction that was sent, as another client reads its result, which is then forgotten."""
+    ours = result.app.backend.as_uri(include_password=False)
+    if not desk.wait(lambda: "task-started" in sent.seen or is_over(sent, result), "a pool process to be free", FREE):
+        raise Busy(worker=desk.worker.name, number=len(desk.worker.processes), seconds=FREE)
+    if not desk.wait(lambda: is_over(sent, result), "predict to return", RETURNS):
+        raise TooLong(what="predict to return", seconds=RETURNS)
+    if failed := sent.event("task-failed"):
+        error = printable(failed["exception"])
+        raise NotJson(error=error) if "EncodeError" in error else Fails(error=error)
+    if not desk.wait(result.ready, "its result", STORED):
+        mine = desk.app.AsyncResult(sent.id)
+        if not mine.ready():
+            raise not_there(desk, ours)
+        if mine.result is None:
+            raise ReturnsNothing()
+        raise ReadOnce(backend=ours, state=result.state)
+    try:
+        if result.result is None:
+            raise ReturnsNothing()
+        yield f"predict: returned {printable(repr(result.result), SHOWN)}"
         kept = time_to_live(result)
         if kept is not None and kept < COME_BACK:
             raise SoonGone(seconds=kept)
-        state = seen_by_another(app, result.id)
-        if state != "SUCCESS":
-            raise ReadOnce(backend=where, state=state)
-        for_how_long = f"kept for {kept} s, and " if kept else ""
-        yield f"result: of {ECHO}, which every app has, back after {seconds:.2f} s"
-        yield f"later: {for_how_long}still there for another client"
+        yield f"later: {f'kept for {kept} s' if kept else 'kept'}, and still there for another client"
+    finally:
+        result.forget()
+
+
+def is_over(sent, result):
+    """Whether the worker says that predict has ended, or its result is there already."""
+    return sent.is_over or result.ready()
+
+
+def not_there(desk, ours):
+    """Why a prediction that has ended has no result here, as a Fault."""
+    worker = desk.worker
+    theirs = (desk.inspect("report") or {}).get("ok", "").partition("results:")[2].split("\n")[0]
+    if worker.process and theirs and theirs != ours:  # in a container, the same backend has another name
+        return OtherBackend(worker=worker.name, theirs=theirs, ours=ours)
+    return TooLong(what="the result to be stored", seconds=STORED)
+
+
+def hasten(app):
+    """Let an app whose result backend is frozen say so, instead of asking it for minutes."""
+    options = app.conf.result_backend_transport_options | {"retry_policy": {"max_retries": 1}}
+    app.conf.update(
+        redis_socket_timeout=ANSWER, result_backend_always_retry=False, result_backend_transport_options=options
+    )
 
 
 def backend_of(app):
@@ -112,43 +181,6 @@ def backend_of(app):
         raise NotABackend(where=Address(app.conf.result_backend), error=reason) from None
 
 
-@contextmanager
-def round_trip(desk):
-    """Send a task to the student's worker: its result, and after how many seconds that was back.
-
-    The result is forgotten, unless it comes only after the check.
-    """
-    app, task = desk.app, f"check-{os.getpid()}-{time.monotonic_ns()}"
-    sent = time.monotonic()
-    result = app.send_task(ECHO, ["sent by the check"], task_id=task, queue=desk.queue, expires=BACK + FREE)
-    try:
-        with suppress(NotYet):
-            result.get(timeout=BACK)
-        if not result.ready():
-            wait_for_a_process(desk, result)
-        yield result, time.monotonic() - sent
-    finally:
-        with suppress(*AWAY):
-            if not result.ready():
-                take_back(app, desk.queue, {task})
-            result.forget()
-
-
-def wait_for_a_process(desk, result):
-    """Wait for a result that was late because the pool is busy. Raises what else explains it."""
-    worker, ours = desk.worker, desk.app.backend.as_uri(include_password=False)
-    inspect = desk.app.control.inspect(destination=[worker.name], timeout=1, limit=1)
-    report = (inspect.report() or {}).get(worker.name, {}).get("ok", "")
-    theirs = report.partition("results:")[2].split("\n")[0]
-    if worker.process and theirs and theirs != ours:  # in a container, the same backend has another name
-        raise OtherBackend(worker=worker.name, theirs=theirs, ours=ours)
-    active = (inspect.active() or {}).get(worker.name, [])
-    if len(active) < len(worker.processes):
-        raise TooLong(what="a result to come back", seconds=BACK)
-    if not desk.wait(result.ready, "a pool process to be free", FREE):
-        raise Busy(worker=worker.name, number=len(worker.processes), seconds=BACK + FREE)
-
-
 def time_to_live(result):
     """Seconds for which Redis still keeps a result, 0 when it is gone; None for ever, or where it cannot be seen."""
     if not Address(result.app.conf.result_backend).is_redis:
@@ -157,13 +189,15 @@ def time_to_live(result):
     return {-1: None, -2: 0}.get(seconds, seconds)
 
 
-def seen_by_another(app, task):
-    """The state of a task for another client, who knows its id."""
+@contextmanager
+def another_client(app):
+    """An app that knows what every client knows, and has not sent anything."""
     addresses = {"broker": app.conf.broker_url, "backend": app.conf.result_backend}
     other = Celery("another", **addresses, config_source="celeryconfig", set_as_current=False)
+    hasten(other)
     try:
-        return other.AsyncResult(task).state
+        yield other
     finally:
         if isinstance(other.backend, RPCBackend):  # by asking, a client makes a queue to be answered in
-            with other.connection_for_write() as connection:
+            with suppress(*AWAY), other.connection_for_write() as connection:
                 other.backend.binding(connection.default_channel).delete()

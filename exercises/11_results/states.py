@@ -4,6 +4,7 @@ import os
 import signal
 
 LAST = "worker_prefetch_multiplier = 1"  # line of celeryconfig.py
+RETURN = 'return {"message": message, "prediction": prediction, "process": os.getpid()}'
 
 
 def stub(student):
@@ -47,6 +48,25 @@ def busy(student):
     student.solve()
     student.worker("--concurrency=1", PREDICT_SECONDS="60")
     student.ask("Who is next?")
+
+
+def fails(student):
+    student.solve()
+    student.edit("my_ml_app.py", RETURN, "return message.prediction")
+    student.worker()
+
+
+def not_json(student):
+    student.solve()
+    student.edit("my_ml_app.py", RETURN, "return {message, prediction}")
+    student.worker()
+
+
+def returns_nothing(student):
+    """As exercise 07 left it."""
+    student.solve()
+    student.edit("my_ml_app.py", RETURN, "return")
+    student.worker()
 
 
 def read_once(student):

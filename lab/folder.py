@@ -15,6 +15,7 @@ from lab.fault import Fault
 from lab.observe import user, wait_until
 
 OWN = Path(__file__).resolve().parent.parent / ".lab"  # the folder of a lab started in its own repository
+SOON = 1  # seconds in which nobody wonders
 START = 90  # seconds that another lab may take to start
 
 
@@ -86,11 +87,18 @@ class Claim:
         self._path = folder.path / f"{name}.claim"
         self._file = open(self._path, "ab")
 
-    def take(self):
-        """None when the claim is ours from now on; otherwise what its holder runs. Raises Fault."""
-        outcome = wait_until(self._try, START)
+    def take(self, tell=lambda sentence: None):
+        """None when the claim is ours from now on; otherwise what its holder runs. Raises Fault.
+
+        tell(sentence) is called when that takes a while.
+        """
+        outcome = wait_until(self._try, SOON)
         if outcome is None:
-            raise Fault(f"Another lab in this folder is still starting, after {START} seconds", "Close that one first")
+            tell("Another lab in this folder is starting or ending; waiting for it …")
+            outcome = wait_until(self._try, START)
+        if outcome is None:
+            found = f"Another lab in this folder is still starting or ending, after {START} seconds"
+            raise Fault(found, "Close that one first")
         return outcome["holder"]
 
     def holder(self):

@@ -4,6 +4,8 @@ A lab that is killed cannot tidy up after itself. So a process of its own, the k
 children. It reads orders from its standard input, one JSON object a line. When that ends, because the
 lab left or died, it ends what still runs, the youngest first, and then itself. It has a session of its
 own: neither Ctrl-C nor a closed terminal reaches it.
+
+Should both be killed, a record of what they had started lets the next lab end what is left of it.
 """
 
 import json
@@ -16,6 +18,7 @@ import time
 from contextlib import suppress
 
 GRACE = 10  # seconds from the last signal to SIGKILL; a RabbitMQ node took 6 to stop
+ENDS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # the signals that ask to end
 
 
 class Child:
@@ -32,11 +35,16 @@ class Child:
 
 
 class Keeper:
-    """The lab's end of the pipe. locks are descriptors that the keeper holds until the last child has ended."""
+    """The lab's end of the pipe. locks are descriptors that the keeper holds until the last child has ended.
 
-    def __init__(self, locks=()):
+    In record, a Record, stand the children; a lab that joins another one has none of them, and None for it. gone says
+    whether the keeper has ended.
+    """
+
+    def __init__(self, locks, record):
         self.children = {}
-        self._gone = False
+        self.gone = False
+        self._record = record
         self._process = subprocess.Popen(
             [sys.executable, __file__, *map(str, locks)],
             stdin=subprocess.PIPE,
@@ -72,17 +80,19 @@ class Keeper:
 
     def close(self):
         """End all children, and wait for it; no signal can hurry it, now or later."""
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        for number in ENDS:
             signal.signal(number, signal.SIG_IGN)
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.wait()
+        if self._record:
+            self._record.clear()
 
     def _start(self, order):
         child = Child(order)
         self.children[child.name] = child
         self._order(order)
-        while not child.started.wait(0.5) and not self._gone:
+        while not child.started.wait(0.5) and not self.gone:
             pass
         if not child.started.is_set():
             child.ended.set()
@@ -99,17 +109,60 @@ class Keeper:
             child = self.children[news["name"]]
             if "pid" in news:
                 child.pid = news["pid"]
+                self._record.add(child)
                 child.started.set()
             else:
                 child.code = news["code"]
                 child.ended.set()
-        self._gone = True
+        self.gone = True
         for child in list(self.children.values()):
             if child.pid and not child.ended.is_set():  # the keeper was killed: nobody else ends them now
                 kill_group(child.pid)
             child.given_up = True
             child.started.set()
             child.ended.set()
+
+
+class Record:
+    """Who the children are, in a file: a process id and the time at which that process began, so that another one
+    which has the number later is not meant."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def add(self, child):
+        import psutil  # which the keeper itself can do without
+
+        with suppress(OSError, psutil.Error):
+            noted = {"pid": child.pid, "begin": psutil.Process(child.pid).create_time()}
+            with open(self._path, "a") as file:
+                file.write(json.dumps(noted | {key: child.order[key] for key in ("start", "last_signal")}) + "\n")
+
+    def clear(self):
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def end(self):
+        """End those that still run, the youngest first, and return "name (process 42)" of each.
+
+        For who holds the locks of the keeper that wrote this: it has ended, then.
+        """
+        import psutil
+
+        ended = []
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            for line in reversed(self._path.read_text().splitlines()):
+                noted = json.loads(line)
+                with suppress(psutil.NoSuchProcess):
+                    process = psutil.Process(noted["pid"])
+                    same = abs(process.create_time() - noted["begin"]) < 1  # the clock may have been set
+                    if same and process.status() != psutil.STATUS_ZOMBIE:
+                        ended.append(f"{noted['start']} (process {process.pid})")
+                        process.send_signal(noted["last_signal"])
+                        psutil.wait_procs([process], GRACE)
+                        kill_group(process.pid)
+        self.clear()
+        return ended
 
 
 def kill_group(pid):
@@ -153,7 +206,8 @@ def keep(locks):
         kill_group(process.pid)  # whatever it left behind
         tell(name=name, code=process.returncode)
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    for number in ENDS:
+        signal.signal(number, lambda *_: sys.exit())
     try:
         for line in sys.stdin:
             order = json.loads(line)
@@ -162,7 +216,8 @@ def keep(locks):
             elif order["signal"] in children:
                 children[order["signal"]].send_signal(order["number"])
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in ENDS:
+            signal.signal(number, signal.SIG_IGN)
         for lock in locks:
             os.ftruncate(lock, 0)  # from here on nobody should join
         for process in reversed(children.values()):

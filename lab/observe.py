@@ -246,6 +246,14 @@ def ask(url):
         raise OtherServer(product=product, error="its answer makes no sense", **facts) from None
 
 
+def answers(url):
+    """What ask(url) says; None when it raises Fault."""
+    try:
+        return ask(url)
+    except Fault:
+        return None
+
+
 def _rabbitmq(address, **options):
     """A connection to RabbitMQ that is not open yet."""
     return amqp.Connection(

@@ -12,15 +12,17 @@ from urllib.parse import quote
 
 from lab.fault import Fault
 from lab.folder import Claim, Folder
-from lab.keeper import Keeper
+from lab.keeper import Keeper, Record
 from lab.observe import (
     Address,
+    answers,
     ask_workers,
     flower_answers,
     give_back,
     held,
     port_holder,
     takes_messages,
+    wait_until,
     waiting,
     workers,
 )
@@ -30,6 +32,7 @@ WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by
 START = 30  # seconds that worker and Flower may take to start; 2 on an idle machine
 STOP = 5  # seconds that a worker may take to drop what it does; less than 1 on an idle machine
 PATIENCE = 60  # seconds that running predictions have when nobody is at the terminal any more, and a worker to end
+AGAIN = 5  # seconds in which another lab has started a server of its own again
 TRIES, SPAN = 3, 60  # what ends more often than this in so many seconds is left alone
 
 
@@ -49,11 +52,18 @@ class Lab:
         allow_files()
         self._folder = Folder()
         self._claims = {part: Claim(self._folder, part) for part in parts}
-        self._held = {part: claim.take() for part, claim in self._claims.items()}
+        self._held = {part: claim.take(tell) for part, claim in self._claims.items()}
         self.joined = all(self._held.values())
-        self._keeper = Keeper([claim.fileno() for part, claim in self._claims.items() if not self._held[part]])
+        records = [Record(self._folder.path / f"{part}.children") for part in self._own()]
+        if left := [child for record in records for child in record.end()]:
+            tell(f"A lab was killed here, and its keeper too. Ended what they left: {', '.join(left)}.")
+        self._keeper = Keeper([self._claims[part].fileno() for part in self._own()], records[0] if records else None)
         self._leaving = False
         self._lock = threading.Lock()
+
+    def _own(self):
+        """The parts that this lab runs itself."""
+        return [part for part in self._claims if not self._held[part]]
 
     @property
     def started_servers(self):
@@ -67,6 +77,10 @@ class Lab:
         held = self._held["servers"]
         if held:
             self.broker, self.results = (held[role] and Server(**held[role]) for role in ("broker", "results"))
+            for server in filter(None, (self.broker, self.results)):
+                if not wait_until(lambda server=server: answers(server.url), AGAIN):
+                    found = f"{server.product} of another lab in this folder does not answer at {server.address}"
+                    raise Fault(found, "Leave that lab with `exit` or Ctrl-C, and try again")
         else:
             servers = Servers(self._keeper, self._folder, lambda name: self._tell(f"Starting {name} …"))
             with self._timed("broker"):
@@ -107,6 +121,10 @@ class Lab:
             self.joined = False
             self._tell("The lab that you joined has ended. Leave with `exit`, and type `make lab` again.")
         with self._lock:
+            if self._keeper.gone and self._keeper.children and not self._leaving:
+                self._keeper.children.clear()
+                self._withdraw()
+                self._tell("What keeps this lab's parts was killed, and they have ended. Leave, and start it again.")
             ended = [child for child in self._keeper.children.values() if child.ended.is_set() and not child.given_up]
             for child in ended if not self._leaving else ():
                 how = f"was ended by signal {-child.code}" if child.code < 0 else f"ended with exit status {child.code}"
@@ -127,9 +145,7 @@ class Lab:
         """
         with self._lock:
             self._leaving = True
-        for part, claim in self._claims.items():
-            if not self._held[part]:
-                claim.withdraw()
+        self._withdraw()
         try:
             worker = self._keeper.children.get("worker")
             if worker and not worker.ended.is_set():
@@ -139,6 +155,10 @@ class Lab:
                 self._tell("Stopping what was started here …")
             self._keeper.close()
             self._folder.remove_if_temporary()
+
+    def _withdraw(self):
+        for part in self._own():
+            self._claims[part].withdraw()
 
     def _end_worker(self, worker, seconds):
         ended = False

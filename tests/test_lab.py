@@ -24,8 +24,7 @@ def lab_process(student):
 
 def children(student):
     """What the keeper of a student's lab started."""
-    keeper = next(p for p in student.processes() if p.cmdline()[1].endswith("keeper.py"))
-    return keeper.children()
+    return keeper(student).children()
 
 
 def predicted(student, tasks):
@@ -162,13 +161,54 @@ def test_a_second_lab_joins_the_first(student):
     student.nothing_runs()
 
 
-def test_a_killed_keeper_leaves_nothing(student):
+def keeper(student):
+    return next(p for p in student.processes() if p.cmdline()[1].endswith("keeper.py"))
+
+
+def test_a_killed_keeper_leaves_nothing_and_is_named(student):
     lab = student.open(*START)
     lab.see(PROMPT)
-    next(p for p in student.processes() if p.cmdline()[1].endswith("keeper.py")).kill()
+    keeper(student).kill()
+    lab.see("What keeps this lab's parts was killed, and they have ended. Leave, and start it again.")
+    waits = student.open(*START)
+    waits.see("Another lab in this folder is starting or ending; waiting for it")
     lab.sendline("exit")
-    lab.left()
+    assert lab.left() == 0
+    waits.see(PROMPT)  # with parts of its own
+    keeper(student).send_signal(signal.SIGINT)
+    waits.see("What keeps this lab's parts was killed")
+    waits.sendline("exit")
+    waits.left()
+    assert "Traceback" not in waits.seen + waits.before
     student.nothing_runs()
+
+
+def test_what_a_killed_lab_and_a_killed_keeper_left_is_ended_by_the_next(student):
+    lab = student.open(*START)
+    lab.see(PROMPT)
+    left = {process.pid for process in children(student)}
+    for process in (lab_process(student), keeper(student)):
+        process.suspend()  # neither may notice the end of the other
+    for process in (lab_process(student), keeper(student)):
+        process.kill()
+    printed, status = student.run(*START, typed="hi\n")
+    assert status == 0 and "Result of " in printed
+    named = re.search(r"A lab was killed here, and its keeper too. Ended what they left: (.+).\n", printed)[1]
+    assert {int(pid) for pid in re.findall(r"\(process (\d+)\)", named)} == left
+    assert printed.count(", started here") == 2
+    student.nothing_runs()
+    assert not list(student.path.glob(".lab/*.children"))
+
+
+def test_a_server_of_another_lab_that_does_not_answer_is_named(student):
+    lab = student.open(*START)
+    lab.see(PROMPT)
+    frozen = next(p for p in children(student) if "valkey-server" in p.name())
+    frozen.suspend()
+    printed, status = student.run(*START)
+    assert status == 1
+    assert re.search(r"Valkey \S+ of another lab in this folder does not answer at redis://localhost", printed)
+    frozen.resume()
 
 
 def test_a_worker_started_by_hand_is_named(with_valkey):

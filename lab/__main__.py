@@ -64,13 +64,15 @@ class InOrder(click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="The exercises begin with `python -m lab new my_celery`.",
 )
-def cli():
+@click.pass_context
+def cli(context):
     """A lab in which predictions travel through a task queue."""
+    context.obj = heed_interrupt
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     sys.path.insert(0, os.getcwd())
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        click.get_current_context().color = False
+        context.color = False
 
 
 @cli.command()

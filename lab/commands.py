@@ -275,7 +275,8 @@ def check(exercises, every):
 
 @click.command()
 @click.argument("exercise", metavar="[N]", required=False, type=NUMBER)
-def watch(exercise):
+@click.pass_obj
+def watch(heed_interrupt, exercise):
     """Check again whenever you change or start something.
 
     Begins with exercise N, or else with the first that has not passed yet; when it passes, goes on with the next.
@@ -288,20 +289,21 @@ def watch(exercise):
         ask_to_predict(exercise, progress)
         if before:  # as long as nothing is done for it, it cannot have been learned
             click.echo("It is checked when you change a file or start something.")
-            wait_for_change(before)
+            wait_for_change(before, heed_interrupt)
         before, outcome = fingerprint(), checked(exercise, progress)
         while not outcome.passed:
-            wait_for_change(before, AGAIN if outcome.passes else float("inf"))
+            wait_for_change(before, heed_interrupt, AGAIN if outcome.passes else float("inf"))
             before, outcome = fingerprint(), checked(exercise, progress, outcome)
         explain(exercise, progress)
         show_next(progress)
         exercise = unsolved(progress)
 
 
-def wait_for_change(before, seconds=float("inf")):
+def wait_for_change(before, heed_interrupt, seconds=float("inf")):
     """Return when the fingerprint is another one than before, or after so many seconds."""
     begin = time.monotonic()
     while fingerprint() == before and time.monotonic() - begin < seconds:
+        heed_interrupt()
         time.sleep(LOOK)
 
 

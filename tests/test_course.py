@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 from test_exercises import words
 
+from lab import commands
 from lab.commands import fingerprint, is_labs
 from lab.course import course
 from lab.fault import Fault
@@ -154,6 +155,17 @@ def test_watch_waits_until_something_is_done_for_the_next_exercise(folder):
     terminal.see("It is checked when you change a file")
     (folder.path / "Dockerfile").touch()
     terminal.see("Passed", "You have passed every exercise")
+
+
+def test_watch_leaves_when_an_interrupt_came_where_python_could_not_raise(folder, monkeypatch):
+    monkeypatch.chdir(folder.path)
+    monkeypatch.setattr(commands, "fingerprint", dict)
+
+    def heed_interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        commands.wait_for_change({}, heed_interrupt)
 
 
 def test_a_log_in_the_folder_is_nothing_that_a_student_did(folder, monkeypatch):

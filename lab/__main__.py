@@ -69,7 +69,8 @@ def cli(context):
     """A lab in which predictions travel through a task queue."""
     context.obj = heed_interrupt
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup, and a script that starts this with &, have their reason
+            signal.signal(number, interrupt)
     sys.path.insert(0, os.getcwd())
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         context.color = False

@@ -41,7 +41,7 @@ class Keeper:
     whether the keeper has ended.
     """
 
-    def __init__(self, locks, record):
+    def __init__(self, locks=(), record=None):
         self.children = {}
         self.gone = False
         self._record = record

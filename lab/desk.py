@@ -369,12 +369,6 @@ class Desk:
         except Fault as fault:
             raise ManagementAway(found=fault, user=address.user) from None
 
-    def consumers_on_dashboard(self):
-        """The queue as RabbitMQ's dashboard has it, once that shows a consumer."""
-        with suppress(ManagementAway):
-            queue = self.on_dashboard(self.broker, "queues", self.broker.virtual_host, self.queue)
-            return queue if queue.get("consumers") and "messages_ready" in queue else None
-
     def ready(self):
         """Facts on which every exercise from the third on stands: the broker answers, and predict can be sent.
 

@@ -110,15 +110,6 @@ class Follower:
             while True:
                 yield self._told.get_nowait()
 
-    def look(self, workers):
-        """Ask the broker and these workers once, without waiting for events, and return the facts."""
-        self._signs = dict.fromkeys(workers, time.time())
-        with self._app.connection_for_read() as connection:
-            connection.connect()
-            self._count(connection)
-            self._ask(connection)
-        return self.facts()
-
     def _tell(self, fact, at=None, **details):
         self._told.put({"time": round(at or time.time(), 4), "fact": fact, **details})
 

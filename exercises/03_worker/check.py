@@ -13,7 +13,7 @@ from lab.desk import (
     Suspended,
     Unreadable,
 )
-from lab.observe import BrokerFull, ManagementAway
+from lab.observe import BrokerFull
 
 RECOGNISES = (
     BrokerFull,
@@ -36,13 +36,8 @@ def check(desk):
     yield desk.worker_fact()
     if not desk.broker.is_rabbitmq:
         return
-    queue = desk.wait(desk.consumers_on_dashboard, "the dashboard to show the consumer", 6)
-    if not queue:
-        raise ManagementAway(
-            found=f"{desk.dashboard(desk.broker)} does not show the queue {desk.queue!r} with its consumer"
-        )
-    consumers = "1 consumer" if queue["consumers"] == 1 else f"{queue['consumers']} consumers"
-    yield (
-        f"dashboard: queue {desk.queue!r} has {consumers}, "
-        f"{queue['messages_ready']} messages Ready, {queue['messages_unacknowledged']} Unacked"
-    )
+    desk.on_dashboard(desk.broker, "overview")
+    number = desk.wait(desk.consumers, "the queue to have a consumer", 2) or 0
+    consumers = "1 consumer" if number == 1 else f"{number} consumers"
+    totals = desk.totals()
+    yield (f"dashboard: queue {desk.queue!r} has {consumers}, {totals.ready} messages Ready, {totals.unacked} Unacked")

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import psutil
 
-from lab.desk import TooLong
+from lab.desk import CHECKS, TooLong
 from lab.fault import Wrong, printable
 from lab.student import TASK, AfterReturn, AsyncPredict, nothing_after_return, tree
 
@@ -84,7 +84,7 @@ def check(desk):
 
 
 def is_of_the_check(run):
-    return run["id"].startswith("check-")
+    return run["id"].startswith(CHECKS)
 
 
 def sleeps_inside(module):

@@ -194,9 +194,11 @@ def why_unreadable(url):
     if signs := sorted(set(before.partition("://")[2]) & set("/#?[]")):
         return f"there is a {signs[0]} in its user or password"
     try:
-        parse_url(url)
+        password = parse_url(url)["password"]
     except ValueError:
         return "its port is no number from 1 to 65535"
+    if password and not password.strip("*"):
+        return f"{password} is how the lab hides a password, and no password"
     return None
 
 

@@ -46,6 +46,12 @@ class MisspeltSetting(Wrong):
     next = "Correct its name. What Celery does not know counts for nothing, and Celery does not say so"
 
 
+class NotAssigned(Wrong):
+    """celeryconfig.py names {name}, and gives it no value: after the name comes a colon."""
+
+    next = "In Python, `=` gives a name its value"
+
+
 class AlwaysEager(Wrong):
     """celeryconfig.py sets task_always_eager: each task runs where it is asked for, and no message is ever sent."""
 
@@ -142,11 +148,15 @@ def settings():
     """What celeryconfig.py sets, {name: value}: nothing when there is no such file.
 
     Raises NotImportable, and for mistakes of which Celery says nothing, or says it too late: MisspeltSetting,
-    AlwaysEager, NotAList, OtherFormat and NoTimeZone.
+    NotAssigned, AlwaysEager, NotAList, OtherFormat and NoTimeZone.
     """
     if not os.path.exists("celeryconfig.py"):
         return {}
-    found = {name: value for name, value in vars(load("celeryconfig")).items() if not name.startswith("_")}
+    module = load("celeryconfig")
+    found = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    for name in getattr(module, "__annotations__", {}):
+        if name not in found:
+            raise NotAssigned(name=name)
     for name, value in found.items():
         right = right_name(name, value)
         if right and right not in found:

@@ -79,6 +79,7 @@ def test_what_stands_below_return_is_found(write, body, below):
         ("amqp://myuser:secret@loclahost.invalid:5672//", "No machine is called 'loclahost.invalid'"),
         ("amqp://myuser:secret@.:5672//", "No machine is called '.'"),
         (["amqp://myuser:secret@localhost//"], "it is no text"),
+        ("amqp://myuser:**@localhost:5672//", "** is how the lab hides a password, and no password"),
     ],
 )
 def test_a_mistyped_address_has_a_sentence_of_its_own_and_keeps_the_password(url, says):
@@ -118,6 +119,7 @@ def test_an_address_from_the_environment_is_corrected_there(monkeypatch):
         ("task_ack_late = True", "'task_acks_late'"),
         ("worker_prefetch_multiplyer = 1", "'worker_prefetch_multiplier'"),
         ("enable_UTC = True", "'enable_utc'"),
+        ("broker_url: 'amqp://localhost'", "names broker_url, and gives it no value"),
         ("task_always_eager = True", "no message is ever sent"),
         ("accept_content = 'json'", "is 'json', and not a list"),
         ("task_serializer = 'pickle'", "task_serializer in celeryconfig.py is 'pickle', and accept_content"),

@@ -117,7 +117,7 @@ class NeverAcknowledges(Wrong):
 class PrintsNothing(Wrong):
     """receive.py takes messages and acknowledges them, and does not show their text. It printed {printed}."""
 
-    next = "Print the text of the message in `receive`, before the message is acknowledged"
+    next = "Print the text of the message in `receive`, as a line, before the message is acknowledged"
 
 
 RECOGNISES = (

@@ -19,7 +19,7 @@ from lab.observe import (
     ask,
     place,
 )
-from lab.student import AlwaysEager, MisspeltSetting, NotAList, NoTimeZone, OtherFormat
+from lab.student import AlwaysEager, MisspeltSetting, NotAList, NotAssigned, NoTimeZone, OtherFormat
 
 
 class NoBroker(Wrong):
@@ -29,9 +29,9 @@ class NoBroker(Wrong):
 
 
 class OtherBroker(Wrong):
-    """broker_url begins with {scheme}://, and the lecture's broker is RabbitMQ: this course looks into no other."""
+    """broker_url begins with {scheme}://, and this course looks into no other broker than RabbitMQ, at amqp://."""
 
-    next = "RabbitMQ's protocol is amqp://"
+    next = "Correct the address in celeryconfig.py: take the one that `make servers` shows"
 
 
 class WrongPort(Wrong):
@@ -43,7 +43,7 @@ class WrongPort(Wrong):
 IS_NOT = "that is not RabbitMQ. It has no users, no virtual hosts and no dashboard to see; what follows works with it"
 MISTYPED = (UnreadableAddress, NoProtocol, UnknownProtocol, NoMachine, NoDatabase)
 REFUSALS = (WrongPassword, WrongVirtualHost, GuestFromElsewhere, RedisRefuses)
-SETTINGS = (MisspeltSetting, AlwaysEager, NotAList, OtherFormat, NoTimeZone)
+SETTINGS = (MisspeltSetting, NotAssigned, AlwaysEager, NotAList, OtherFormat, NoTimeZone)
 RECOGNISES = (
     *SETTINGS,
     NoBroker,

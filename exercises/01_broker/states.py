@@ -109,3 +109,8 @@ def redis_refuses(student):
     """It wants a password, and none is configured."""
     redis.Redis.from_url(student.results).config_set("requirepass", "secret")
     student.solve(broker=student.results)
+
+
+def not_assigned(student):
+    student.solve()
+    student.edit("celeryconfig.py", "broker_url =", "broker_url:")

@@ -18,14 +18,12 @@ from lab.fault import Fault, printable
 from lab.folder import Claim, Folder
 from lab.observe import (
     Address,
-    BrokerFull,
     ManagementAway,
-    alarm,
-    ask,
     flower_answers,
     management,
     pools,
     port_holder,
+    takes_messages,
     within,
 )
 from lab.servers import RABBITMQ
@@ -65,21 +63,18 @@ def examine(app):
         return
     broker, results, _ = addresses
     yield from other_address("broker", configured["broker"], broker.url)
-    answer = asked("broker", server, broker)
-    yield answer
-    full = None
-    if broker.is_rabbitmq and answer.good:
+    if broker.is_rabbitmq:
         dashboard = dashboard or broker.management
+    answer = asked("broker", server, broker, dashboard)
+    yield answer
+    if broker.is_rabbitmq and answer.good:
         yield asked("management API", management_api, broker, dashboard)
-        full = asked("broker", takes_messages, broker, dashboard)
-        if full:
-            yield full
     if app.conf.result_backend:
         yield from other_address("result backend", configured["result backend"], results.url)
         yield asked("result backend", server, results)
     else:
         yield Finding("result backend", None, "none: celeryconfig.py has no result_backend, so results are not kept")
-    if answer.good and not full:  # which would not even take a question to the workers
+    if answer.good:
         yield asked("workers", workers_online, app)
     yield asked("Flower", flower_online, flower)
     yield from ports(*addresses)
@@ -148,10 +143,10 @@ def other_address(subject, configured, used):
         yield Finding("celeryconfig.py", None, found, f"Other terminals join the lab with: export {variable}={used}")
 
 
-def server(subject, address):
-    """Whether broker or result backend answer, and to which user."""
+def server(subject, address, dashboard=None):
+    """Whether broker or result backend answer, and to which user. A broker that is full takes not even questions."""
     try:
-        product = ask(address.url)
+        product = takes_messages(address.url, dashboard)
     except Fault as fault:
         return Finding(subject, False, f"{address}\n{fault}", fault.remedy)
     user = f", logged in as {address.user!r}" if address.user else ""
@@ -164,12 +159,6 @@ def management_api(subject, broker, dashboard):
         return Finding(subject, True, f"{dashboard}, RabbitMQ {management(dashboard, broker)['rabbitmq_version']}")
     except Fault as fault:
         raise ManagementAway(found=fault, user=broker.user) from None
-
-
-def takes_messages(subject, broker, dashboard):
-    """None when it does."""
-    if short := alarm(broker, dashboard):
-        raise BrokerFull(where=f"{broker.host}:{broker.port}", what=short)
 
 
 def workers_online(subject, app):

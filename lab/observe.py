@@ -86,7 +86,7 @@ class WrongPassword(Wrong):
     """RabbitMQ at {where} refuses the user {user!r} with this password."""
 
     next = """Put a user and password that it knows into the address in {place} (`**` hides a password). Or stop it
-        (`sudo systemctl stop rabbitmq-server`): `make servers` then starts one that knows yours"""
+        (a lab, or `sudo systemctl stop rabbitmq-server`): `make servers` then starts one that knows yours"""
 
 
 class GuestFromElsewhere(Wrong):
@@ -99,8 +99,8 @@ class GuestFromElsewhere(Wrong):
 class WrongVirtualHost(Wrong):
     """RabbitMQ at {where} has no virtual host {virtual_host!r} for the user {user!r}."""
 
-    next = """Correct the end of the address in {place}: `//` means the virtual host `/`. If it is there,
-        give the user permission: `rabbitmqctl set_permissions -p {virtual_host} {user} ".*" ".*" ".*"`"""
+    next = """Correct the end of the address in {place}: `//` means the virtual host `/`. Or make this one, and
+        give the user permission, on the page Admin of its dashboard. (A lab that is started again does so by itself)"""
 
 
 class RedisRefuses(Wrong):

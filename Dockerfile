@@ -1,4 +1,5 @@
-# One image for worker, Flower and producer: Python, Celery, Flower and the student's three files.
+# One image for worker, Flower and producer: Python (3.12 is supported until October 2028), Celery, Flower, and the
+# student's three files.
 FROM python:3.12-slim
 RUN useradd --system --no-create-home celery
 WORKDIR /app

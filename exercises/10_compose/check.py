@@ -45,6 +45,12 @@ class Invalid(Wrong):
     next = "Correct that place. In YAML, what belongs together begins in the same column, after spaces"
 
 
+class BadService(Wrong):
+    """{service} in {file} cannot be used: {why}."""
+
+    next = "Correct this setting of {service}, or add what it needs"
+
+
 class ServiceMissing(Wrong):
     """{file} has no service that is {role}: it has {services}."""
 
@@ -137,6 +143,7 @@ class CredentialsWritten(Wrong):
 RECOGNISES = (
     NoFile,
     Invalid,
+    BadService,
     ServiceMissing,
     LooksAtItself,
     NoAddress,
@@ -373,10 +380,10 @@ def read(file):
     said = docker("--profile", "*", "config", "--no-interpolate", "--format", "json")
     if said and said.returncode == 0:
         document = json.loads(said.stdout)
-    elif said and docker("version").returncode == 0:
-        complain(file, said.stderr)
     else:
-        document = without_docker(file)
+        document = without_docker(file)  # which names the right line, where it is no YAML
+        if said and docker("version").returncode == 0:
+            complain(file, said.stderr)
     if not isinstance(document, dict) or not isinstance(document.get("services"), dict):
         complain(file, "it has no `services:`, with each service below")
     settings = variables(lines(file.parent / ".env")) if (file.parent / ".env").exists() else {}
@@ -385,13 +392,15 @@ def read(file):
         try:
             services[name] = as_service(name, given, file.parent, settings)
         except FileNotFoundError as error:
-            complain(file, f"{name} needs {error.filename}, which is not there")
-        except (AttributeError, TypeError, ValueError, KeyError) as error:
-            why = f": {error}" if isinstance(error, Refused) else ""
-            complain(file, f"{name} is not written as Compose expects a service{why}")
+            missing = str(error.filename).replace(f"{file.parent}/", "")
+            raise BadService(service=name, file=file.name, why=f"it needs {missing}, which is not there") from None
+        except Refused as error:
+            raise BadService(service=name, file=file.name, why=error) from None
+        except (AttributeError, TypeError, ValueError, KeyError):
+            raise BadService(service=name, file=file.name, why="Compose expects a service to look otherwise") from None
     for one in services.values():
         for other in one.depends_on.keys() - services:
-            complain(file, f"{one.name} depends on {other}, which is not there")
+            raise BadService(service=one.name, file=file.name, why=f"it depends on {other}, which is not there")
     return services
 
 
@@ -428,7 +437,8 @@ def load(path, file):
     try:
         document = yaml.load(path.read_text(), Loader)
     except yaml.MarkedYAMLError as error:
-        complain(file, f"{error.problem} (line {error.problem_mark.line + 1})")
+        number = min(error.problem_mark.line, len(text := path.read_text().splitlines()) - 1)
+        complain(file, f"{error.problem}, in line {number + 1}: {text[number].strip()!r}")
     except FileNotFoundError:
         complain(file, f"it needs {path}, which is not there")
     except (yaml.YAMLError, ValueError, OSError) as error:
@@ -442,7 +452,8 @@ def load(path, file):
         if isinstance(service, dict):
             for key in service.keys() - KEYS:
                 if close := get_close_matches(key, KEYS, 1, 0.8):
-                    complain(file, f"{name} has {key!r}, which Compose does not know: {close[0]!r} is meant, perhaps")
+                    why = f"Compose does not know {key!r}, but {close[0]!r}"
+                    raise BadService(service=name, file=file.name, why=why)
             document["services"][name] = extended(service, document["services"], path, file)
     return document
 

@@ -26,6 +26,11 @@ def invalid(student):
     student.edit(FILE, "\nservices:\n", "\nservices\n")
 
 
+def bad_service(student):
+    student.solve()
+    student.edit(FILE, "celery -A my_ml_app worker", "celery worker -A my_ml_app")
+
+
 def looks_at_itself(student):
     """The address of celeryconfig.py, in a file of variables; another one names RabbitMQ."""
     student.solve()

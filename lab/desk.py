@@ -237,6 +237,11 @@ def flaw(message):
     return None
 
 
+def is_of_a_check(task):
+    """Whether a task has been sent by a check, going by its id."""
+    return task.startswith(CHECKS)
+
+
 def in_short(body):
     """What a message says, as a text of one line that a terminal can show."""
     text = body if isinstance(body, str) else bytes(body).decode(errors="replace")
@@ -609,7 +614,7 @@ class Desk:
     @property
     def own_predictions(self):
         """What the student has sent since predictions() began, and a worker has taken, as Predictions."""
-        heard = [one for one in list(self._heard.values()) if not one.id.startswith(CHECKS)]
+        heard = [one for one in list(self._heard.values()) if not is_of_a_check(one.id)]
         return [one for one in heard if (taken := one.event("task-received")) and taken.get("name") == TASK]
 
     def _send(self, message, task_id, options):

@@ -1,9 +1,13 @@
 """What the desk makes of what it finds, without servers."""
 
+from types import SimpleNamespace
+
 import pytest
 from kombu.message import Message
 
+from lab.course import FOLDER, load
 from lab.desk import flaw, in_short
+from lab.history import History
 
 TASK = {"task": "my_ml_app.predict", "id": "1"}
 GOOD = "[[], {}, {}]"
@@ -38,3 +42,35 @@ def test_what_ends_a_worker_is_told_from_what_it_throws_away(body, content_type,
 def test_a_message_is_shown_as_one_line_that_does_nothing_to_a_terminal():
     assert in_short(b"a\x1b[2Jb\nc") == r"'a\x1b[2Jb\nc'"
     assert len(in_short("x" * 1000)) < 70
+
+
+def burst(number, seconds, size, task="burst-1"):
+    """What exercise 08 makes of a record: so many predictions of so many seconds, and a pool that grew to this size."""
+    history = History()
+    history.note({"time": 100, "fact": "pool", "worker": "w", "processes": [1, 2]})
+    for count in range(number):
+        told = {"id": f"{task}-{count}", "worker": "w"}
+        history.note({"time": 101, "fact": "started", **told})
+        history.note({"time": 101 + seconds, "fact": "succeeded", "runtime": seconds, **told})
+    history.note({"time": 102, "fact": "pool", "worker": "w", "processes": list(range(size))})
+    worker = SimpleNamespace(name="w", started=99)
+    return load(FOLDER / "08_autoscale" / "check.py").Burst(worker, history)
+
+
+@pytest.mark.parametrize(
+    "number, seconds, size, why",
+    [
+        (5, 1, 5, "it needs no more for 5 predictions"),
+        (15, 0.01, 4, "a prediction took 0.01 s"),
+        (15, 1, 4, "they came one after the other"),
+    ],
+)
+def test_why_a_pool_did_not_grow_to_ten(number, seconds, size, why):
+    found = burst(number, seconds, size)
+    assert (found.number, found.size) == (number, size)
+    assert found.why.startswith(why)
+
+
+def test_what_a_check_has_sent_is_no_burst_of_the_students():
+    with pytest.raises(ValueError):
+        burst(10, 10, 10, task="check-1")

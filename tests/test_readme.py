@@ -23,6 +23,7 @@ VARIES = {  # from run to run, and from machine to machine
     r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d+": r"[\d_-]+",
     r"(?<=process.: )\d+": r"\d+",
     r"(?<=process )\d+": r"\d+",
+    r"\d\d:\d\d:\d\d": r"\d\d:\d\d:\d\d",
     r"\d+\.\d+(?= s\b)": r"\d+\.\d+",
 }
 

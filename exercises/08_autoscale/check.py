@@ -1,13 +1,20 @@
-"""Does the worker's pool scale between 2 and 10 processes?"""
+"""Does the worker's pool scale between 2 and 10 processes, and has a burst of the student's made it grow?"""
 
 import re
 from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
 
 import psutil
 
-from lab.fault import Wrong
+from lab.desk import is_of_a_check
+from lab.fault import Fault, Wrong
+from lab.history import History
 
 MOST, LEAST = 10, 2
+RUNS = Path(".lab/runs")  # where `burst` and `view` write down what they saw
+FAST = 0.5  # seconds; predictions as short as this can be over before the pool has grown
+BURST = "In terminal 3: `python -m lab burst 15`"
 START_AGAIN = "In terminal 2: Ctrl-C, then `celery -A my_ml_app worker --autoscale=10,2`"
 
 
@@ -20,7 +27,7 @@ class NoAutoscale(Wrong):
 class OtherLimits(Wrong):
     """{worker} scales from {least} to {most} pool processes, and not from 2 to 10."""
 
-    next = f"The greater number comes first, then the smaller one. {START_AGAIN}"
+    next = f"The greater number comes first, then a comma, then the smaller one, without a blank. {START_AGAIN}"
 
 
 class Swapped(Wrong):
@@ -35,22 +42,85 @@ class ConcurrencyBeside(Wrong):
     next = f"Leave it out: the limits of the scaling are the pool's size. {START_AGAIN}"
 
 
-RECOGNISES = (NoAutoscale, OtherLimits, Swapped, ConcurrencyBeside)
+class NoBurst(Wrong):
+    """{worker} started {seconds} seconds ago, and no burst of yours has been seen in its pool since: it has {now}."""
+
+    next = f"{BURST}. It writes down what happens, and the check reads that"
+
+
+class NotGrown(Wrong):
+    """Your last burst made the pool of {worker} grow to {size} processes, and not to 10: {why}."""
+
+    next = f"{BURST}, of predictions that take some seconds each"
+
+
+RECOGNISES = (NoAutoscale, OtherLimits, Swapped, ConcurrencyBeside, NoBurst, NotGrown)
 
 
 def check(desk):
     yield from desk.ready()
     for worker in desk.takers:
         yield f"pool: {scales(worker)}"
+    bursts = [(worker, largest_burst(worker)) for worker in desk.takers]
+    worker, burst = max(bursts, key=lambda pair: pair[1].size if pair[1] else 0)
+    if not burst:
+        raise NoBurst(worker=worker.name, seconds=round(worker.stats["uptime"]), now=processes(len(worker.processes)))
+    if burst.size < MOST:
+        raise NotGrown(worker=worker.name, size=burst.size, why=burst.why)
+    yield f"burst: {burst}"
     if names := desk.workers_in_flower():
         workers = "1 worker" if len(names) == 1 else f"{len(names)} workers"
         yield f"Flower: {workers}, however many processes: {', '.join(names)}"
 
 
+class Burst:
+    """What a record says of a worker and the student's messages; ValueError when it says nothing of them."""
+
+    def __init__(self, worker, history):
+        begin = worker.started - 1
+        sizes = [(time, len(pool)) for time, name, pool in history.sizes if name == worker.name and time >= begin]
+        attempts = [*history.ended, *history.open.values(), *history.running.values()]
+        mine = [one for one in attempts if one.worker == worker.name and not is_of_a_check(one.id)]
+        self._mine = [one for one in mine if (one.started or one.received or 0) >= begin]
+        self.number = len({one.id for one in self._mine})
+        self.size = max((size for _, size in sizes), default=0)
+        if not (self.number and self.size):
+            raise ValueError("nothing of this worker")
+        self._grew = next(time for time, size in sizes if size == self.size)
+
+    @property
+    def why(self):
+        took = [one.ended - one.started for one in self._mine if one.ended and one.started]
+        if self.number < MOST:
+            return f"it needs no more for {self.number} predictions"
+        if took and sum(took) / len(took) < FAST:
+            return f"a prediction took {sum(took) / len(took):.2f} s, and was over before another process had begun"
+        return "they came one after the other, so that fewer waited at a time"
+
+    def __str__(self):
+        at = datetime.fromtimestamp(self._grew)
+        return f"{self.number} of your predictions; at {at:%H:%M:%S} the pool had grown to {self.size} processes"
+
+
+def largest_burst(worker):
+    """The Burst since a worker's start in which its pool was largest, the newest of these; None when there is none."""
+    found = []
+    for path in sorted(RUNS.glob("*.jsonl"), key=lambda path: path.stat().st_mtime, reverse=True):
+        if path.stat().st_mtime < worker.started:
+            break
+        with suppress(Fault, ValueError, OSError):
+            found.append(Burst(worker, History.read(path)))
+    return max(found, key=lambda burst: burst.size, default=None)
+
+
+def processes(number):
+    return "1 process" if number == 1 else f"{number} processes"
+
+
 def scales(worker):
     """The size of a worker's pool, now and within its limits. Raises what is wrong with them."""
-    now = "1 process" if len(worker.processes) == 1 else f"{len(worker.processes)} processes"
-    if not worker.autoscale:
+    now = processes(len(worker.processes))
+    if not worker.autoscale or "solo" in worker.stats["pool"].get("implementation", ""):
         raise NoAutoscale(worker=worker.name, processes=now)
     most, least = worker.autoscale
     if (most, least) != (MOST, LEAST):

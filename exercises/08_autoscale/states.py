@@ -10,8 +10,23 @@ no_autoscale = stub
 
 
 def reference(student):
+    _with_burst(student, 15)
+
+
+def no_burst(student):
     student.solve()
+    student.edit("my_ml_app.py", "time.sleep(10)", "time.sleep(1)")
     student.worker("--autoscale=10,2")
+
+
+def not_grown(student):
+    _with_burst(student, 5)
+
+
+def _with_burst(student, number):
+    """Of predictions of a second, and not of ten."""
+    no_burst(student)
+    student.run("python", "-m", "lab", "burst", str(number))
 
 
 def other_limits(student):

@@ -14,7 +14,7 @@ BEGIN = time.monotonic()
 import click
 
 from lab import commands
-from lab.fault import Fault, of_this_machine, plain
+from lab.fault import Fault, of_our_own, of_this_machine, plain
 
 
 def tell(sentence=""):
@@ -71,7 +71,10 @@ def cli(context):
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup, and a script that starts this with &, have their reason
             signal.signal(number, interrupt)
-    sys.path.insert(0, os.getcwd())
+    try:
+        sys.path.insert(0, os.getcwd())
+    except FileNotFoundError:
+        raise Fault("The folder of this terminal is not there any more", "Go to yours: `cd`, and its name") from None
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         context.color = False
 
@@ -284,12 +287,15 @@ def main():
         error.message = plain(error.message)
         error.show()
         sys.exit(error.exit_code)
-    except OSError as error:
-        tell((of_this_machine(error) or Fault(f"The lab cannot go on: {error}")).sentences())
-        sys.exit(1)
     except click.Abort:  # in the middle of a line
         tell()
         sys.exit(130)
+    except OSError as error:
+        tell((of_this_machine(error) or Fault(f"The lab cannot go on: {error}")).sentences())
+        sys.exit(1)
+    except Exception as error:
+        tell(of_our_own(error).sentences())
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -144,7 +144,7 @@ def main(folder):
 
     from lab.course import Exercise
     from lab.desk import Desk
-    from lab.fault import Fault, of_this_machine
+    from lab.fault import Fault, of_our_own, of_this_machine
     from lab.observe import AWAY
 
     awaited = "the first fact"
@@ -181,8 +181,9 @@ def main(folder):
             f"A server that answered has gone: {error}", "See `python -m lab doctor`"
         )
         say(wrong=str(fault), next=fault.remedy)
-    except Exception:
-        say(wrong=f"The check itself is broken, which is not your fault. {traceback.format_exc()}", next="")
+    except Exception as error:
+        fault = of_our_own(error)
+        say(wrong=str(fault), next=fault.remedy)
     say(over=True)
     os._exit(0)  # threads that still listen do not keep it
 

@@ -2,6 +2,8 @@
 
 import errno
 import sys
+import tempfile
+import traceback
 from inspect import cleandoc
 
 REMEDIES = {
@@ -45,6 +47,18 @@ def of_this_machine(error):
         return None
     what = error.filename or "The lab cannot go on"
     return Fault(f"{what}: {why}", REMEDIES.get(error.errno, "See that this is yours to read and write, and try again"))
+
+
+def of_our_own(error):
+    """What went wrong in the lab itself, as a Fault; the traceback is kept for whoever mends it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    found = f"The lab itself has failed, and not you: {type(error).__name__}: {error} ({last.name}, line {last.lineno})"
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="lab-", suffix=".txt", encoding="utf-8", delete=False) as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError:
+        return Fault(found, "Try again")
+    return Fault(found, f"Try again. If it stays, show {file.name} to whoever gave you this lab")
 
 
 class Wrong(Fault):

@@ -4,8 +4,10 @@ import errno
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +15,7 @@ import pytest
 from conftest import ROOT
 from test_exercises import words
 
-from lab import commands
+from lab import __main__, commands
 from lab.commands import fingerprint, is_labs
 from lab.course import course
 from lab.fault import Fault
@@ -335,6 +337,22 @@ def test_another_folder_is_named_and_left_as_it_is(folder, command):
     printed, status = folder.run("sh", "-c", f"cd empty && exec {' '.join([*LAB, *command])}")
     assert status == 1 and "empty has none of the course's files. Go to yours, or make one" in printed
     assert not list((folder.path / "empty").iterdir())
+
+
+def test_what_goes_wrong_in_the_lab_itself_is_a_sentence(folder, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "course", lambda: 1 / 0)
+    monkeypatch.setattr(sys, "argv", ["lab", "list"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the tests' own stay
+    monkeypatch.chdir(folder.path)
+    monkeypatch.setenv("TMPDIR", str(folder.path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with pytest.raises(SystemExit):
+        __main__.main()
+    printed = capsys.readouterr().out
+    assert printed.startswith("The lab itself has failed, and not you: ZeroDivisionError: division by zero (<lambda>,")
+    assert "Traceback" in Path(re.search(r"show (\S+) to", printed)[1]).read_text()
+    printed, status = folder.run("sh", "-c", 'mkdir gone; cd gone; rmdir ../gone; exec "$@"', "sh", *LAB, "list")
+    assert status == 1 and printed.startswith("The folder of this terminal is not there any more. Go to yours")
 
 
 def test_the_labs_own_folder_sends_students_to_theirs(tmp_path):

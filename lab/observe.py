@@ -198,7 +198,7 @@ def why_unreadable(url):
     except ValueError:
         return "its port is no number from 1 to 65535"
     if password and not password.strip("*"):
-        return f"{password} is how the lab hides a password, and no password"
+        return f"its password is {password}, with which the lab only hides one"
     return None
 
 

@@ -179,6 +179,9 @@ def backend_of(app):
     except (ImproperlyConfigured, ImportError) as error:
         reason = str(error).partition(". ")[0].rstrip(".")
         raise NotABackend(where=Address(app.conf.result_backend), error=reason) from None
+    except ValueError:  # a part of its address: of that, ask() says more
+        ask(app.conf.result_backend)
+        raise
 
 
 def time_to_live(result):

@@ -160,7 +160,7 @@ def view():
     desk = Desk()
     tell("Ctrl-C ends this.")
     with Recording(desk) as recording:
-        follow(recording, desk.broker)
+        follow(recording, desk.broker, heed=heed_interrupt)
     draw_what_happened(recording)
 
 
@@ -181,14 +181,15 @@ def burst(number, seconds, over):
     list(desk.ready())
     sent = Burst(desk, number, seconds, over)
     with Recording(desk) as recording:
-        done = follow(recording, desk.broker, sent)
+        done = follow(recording, desk.broker, sent, heed_interrupt)
         sent.stop()
         waiting = sent.waiting(recording.history)
         if not done and waiting:
             tell(f"{len(waiting)} of {sent.sent} predictions have not begun.")
             try:
-                if sys.stdin.isatty() and click.confirm("Take them back out of the queue?"):
-                    sent.withdraw(waiting)
+                wanted = sys.stdin.isatty() and click.confirm("Take them back out of the queue?")
+                if wanted and (left := sent.withdraw(waiting)):
+                    tell(f"{left} of them were not found in time. The workers that run now will discard them.")
             except click.Abort:
                 tell()
             except Fault as fault:

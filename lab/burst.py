@@ -1,9 +1,13 @@
 """A burst: many predictions at once, or spread over time, sent by the student's own app."""
 
+import ast
+import inspect
 import threading
 import time
 import uuid
 from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 
 from lab.desk import OtherArguments
 from lab.fault import Fault
@@ -25,8 +29,9 @@ class Burst:
         self._desk, self.number, self._seconds, self._spread = desk, number, seconds, over
         self._mark = f"burst-{uuid.uuid4().hex[:8]}"
         self._outstanding = {}
-        self.sent, self.outcomes, self._longest = 0, Counter(), 0
+        self.sent, self.outcomes, self._odd = 0, Counter(), None
         self.problem = self.fault = None
+        self._deaf = seconds is not None and not reads(desk.task, "seconds")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send_all, daemon=True)
         self._begin = None
@@ -57,17 +62,29 @@ class Burst:
         return max(0, self._begin + self._spread - time.monotonic()) if self.began and self.is_sending else 0
 
     @property
-    def over(self):
+    def finished(self):
         """How many have ended."""
         return self.outcomes.total()
+
+    @property
+    def remark(self):
+        """That predictions do not take the seconds that were asked for, as a sentence; None when they do."""
+        if self._odd is not None:
+            begin = f"A prediction took {self._odd:.1f} s, and not {self._seconds:g}"
+            return f'{begin}: your predict does not sleep for payload["seconds"].'
+        if self._deaf and not self.finished:
+            return f'--seconds {self._seconds:g} changes nothing: your predict does not read payload["seconds"].'
+        return None
 
     def note(self, attempt):
         """Take the end of an Attempt into account."""
         self._last = time.monotonic()
         if attempt.outcome in OVER and self._outstanding.pop(attempt.id, None):
             self.outcomes[attempt.outcome] += 1
-            if attempt.outcome == "succeeded" and attempt.started:
-                self._longest = max(self._longest, attempt.ended - attempt.started)
+            if attempt.outcome == "succeeded" and attempt.started and self._seconds is not None and self._odd is None:
+                took = attempt.ended - attempt.started
+                if not self._seconds / 2 <= took <= 2 * self._seconds + 1:
+                    self._odd = took
 
     def waiting(self, history):
         """Ids of those that have not begun."""
@@ -76,7 +93,7 @@ class Burst:
     def lost(self, history):
         """How many have neither ended nor are anywhere: not in the queue, and not in any worker."""
         somewhere = self.is_sending or history.running or history.unacked or any(history.ready.values())
-        if somewhere or not history.answers:
+        if somewhere or not history.answers or any(one.worker for one in history.open.values()):  # one for later
             self._last = time.monotonic()
         return len(self._outstanding) if time.monotonic() - self._last > QUIET else 0
 
@@ -86,22 +103,27 @@ class Burst:
     def summary(self, history):
         """What became of them, as a sentence."""
         lost = self.lost(history)
-        counts = {**self.outcomes, "not done yet": self.sent - self.over - lost}
+        counts = {**self.outcomes, "not done yet": self.sent - self.finished - lost}
         counts["lost (neither a queue nor a worker has them)"] = lost
         said = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
         summary = f"{self.sent} of {self.number} sent: {said or 'none of them has ended'}."
-        if self._seconds is not None and self._longest > 2 * self._seconds + 1:
-            summary += f' One took {self._longest:.1f} s: your predict does not sleep for payload["seconds"].'
-        return summary
+        return f"{summary} {self.remark}" if self.remark else summary
 
     def withdraw(self, tasks):
-        """Take these predictions back, as far as no worker has them. Raises Fault."""
+        """Take these predictions back, as far as no worker has them, and return how many were not found. Raises Fault.
+
+        Those are revoked: the workers that run now discard them.
+        """
         ask(self._desk.app.conf.broker_url)
+        left = set(tasks)
         try:
             self._desk.app.control.revoke_by_stamped_headers({"burst": self._mark})
-            self.outcomes["taken back"] += take_back(self._desk.app, self._desk.queue, set(tasks))
+            take_back(self._desk.app, self._desk.queue, left)
         except AWAY as error:
             raise Fault(f"The broker does not answer: {error}") from None
+        finally:
+            self.outcomes["taken back"] += len(tasks) - len(left)
+        return len(left)
 
     def _send_all(self):
         for number in range(self.number):
@@ -131,3 +153,15 @@ class Burst:
                 return True
         del self._outstanding[task]
         return False
+
+
+def reads(task, name):
+    """Whether the file of a task has something of this name: a key, an attribute, an argument. True when not sure."""
+    with suppress(OSError, TypeError, SyntaxError, ValueError):
+        for node in ast.walk(ast.parse(Path(inspect.getsourcefile(task.run)).read_bytes())):
+            if name in (getattr(node, field, None) for field in ("value", "attr", "arg")):
+                return True
+            if isinstance(node, ast.keyword) and node.arg is None:  # f(**payload)
+                return True
+        return False
+    return True

@@ -388,24 +388,53 @@ def takes_messages(url, dashboard):
     return product
 
 
-def take_back(app, queue, tasks):
-    """Take those messages out of a queue whose task ids are in tasks, and return how many these were.
+def take_back(app, queue, tasks, seconds=5):
+    """Take those messages out of a queue whose task ids are in the set tasks, and out of that the ids of these.
 
-    The others keep their places.
+    What is left in tasks was not there, or not found in so many seconds: 100,000 messages may stand before it. All
+    others keep their places, however this ends.
     """
-    missing = len(tasks)
+    deadline = time.monotonic() + seconds
     with app.connection_for_write() as connection:
-        channel = connection.default_channel
-        if Address(app.conf.broker_url).is_redis:
-            for message in channel.client.lrange(queue, 0, -1):
-                if json.loads(message)["headers"].get("id") in tasks:
-                    missing -= channel.client.lrem(queue, 1, message)
-            return len(tasks) - missing
-        while missing and (message := channel.basic_get(queue)):
-            if (message.headers or {}).get("id") in tasks:
-                channel.basic_ack(message.delivery_tag)  # the others go back when the connection closes
-                missing -= 1
-    return len(tasks) - missing
+        look = _take_back_from_redis if Address(app.conf.broker_url).is_redis else _take_back
+        look(connection, queue, tasks, deadline)
+
+
+def _take_back(connection, queue, tasks, deadline):
+    channel, seen = connection.default_channel, []
+
+    def look(message):
+        seen.append(message.delivery_tag)
+        if (task := (message.headers or {}).get("id")) in tasks:
+            channel.basic_ack(message.delivery_tag)
+            tasks.discard(task)
+
+    with suppress(*connection.channel_errors):  # there is no such queue
+        left = channel.queue_declare(queue, passive=True).message_count
+        channel.basic_consume(queue, callback=look)  # eight times as fast as basic_get
+        with suppress(TimeoutError):  # others take messages too
+            while tasks and len(seen) < left and (most := deadline - time.monotonic()) > 0:
+                connection.drain_events(timeout=min(most, 0.5))
+        channel.close()  # the others go back to where they were
+
+
+def _take_back_from_redis(connection, queue, tasks, deadline):
+    redis_, at = connection.default_channel.client, 0
+    while tasks and time.monotonic() < deadline and (page := redis_.lrange(queue, at, at + 999)):
+        at += len(page)  # from the newest on: what others send meanwhile moves this page further, and hides none
+        for message in page:
+            if (task := _task_of(message)) in tasks and redis_.lrem(queue, 1, message):
+                tasks.discard(task)
+                at -= 1
+
+
+def _task_of(message):
+    """The task id in a message as Kombu writes it into Redis; None when it is none."""
+    try:
+        task = json.loads(message)["headers"]["id"]
+        return task if isinstance(task, str) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def ask_workers(app, command, names=None, timeout=1, **arguments):

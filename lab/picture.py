@@ -1,7 +1,8 @@
 """One picture of what happened: how the queue filled, the pool grew, and the work spread over its processes."""
 
+import warnings
 from bisect import bisect
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import numpy
@@ -10,20 +11,26 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lab.fault import printable
 from lab.follow import ROLL_CALL
 
 WIDTH = 10  # inches; at DPI, the width of a README
 DPI = 120
-LEAD = 0.5  # seconds before the first prediction
-MARKS = 40  # changes of the pool's size that there is room to write to
+LEAD = 0.01  # of the picture's width: before the first message, and after the last thing that happened
+MARKS = 40  # changes of the pool's size, and faults, that there is room to write to
 LETTER = 0.0065  # width of a letter, as a share of the picture's
 EDGE = 6  # columns that a bar has at least, to be given an edge
 COLUMNS = 1000  # of the picture: between two of them nobody can tell bars apart
 ROW, LEAST = 0.22, 3  # inches of a row, and of all rows
 MOST = 24  # inches of all rows
+ROWS = 120  # that are drawn
+LABEL = 60  # letters of a name
 WAITING, EXISTS, POOL, HELD, FAULT = "#9a9a9a", "#e8eef5", "#2a2a2a", "#f0a63c", "#d1342f"
 COLOURS = {"working": "#3b75af", "tried again later": "#e8923a", "failed, or cut off": "#d1342f"}
 WORKING = COLOURS["working"]
+LEGEND = {colour: (name, 6) for name, colour in COLOURS.items()}
+LEGEND |= {WAITING: ("still queued: this process will run it later", 2), EXISTS: ("the process is there", 8)}
+ABOVE = {"xycoords": ("data", "axes fraction"), "va": "bottom", "ha": "left", "fontsize": 8}
 OUTCOMES = {"retried": "tried again later"} | dict.fromkeys(["failed", "lost", "returned"], "failed, or cut off")
 
 
@@ -59,32 +66,46 @@ def lives(history):
     for one in attempts(history):
         first.setdefault((one.worker, one.process), one.started)
         last[one.worker, one.process] = one.ended or history.now
-    begins, found = {}, defaultdict(list)
+    there, found = defaultdict(dict), defaultdict(list)  # {worker: {process: begin}}
     for time, worker, processes in [*history.sizes, *((history.now, worker, []) for worker in history.pools)]:
-        before = {key for key in begins if key[0] == worker}
-        now = {(worker, process) for process in processes if process}
+        begins, now = there[worker], {process for process in processes if process}
+        before = set(begins)
         is_first = not (found[worker] or before) and time < history.begin + ROLL_CALL
         seen = history.begin if is_first else time  # the first to be seen were there before
-        begins |= {key: min(seen, first.get(key, seen)) for key in now - before}
-        for key in before - now:  # whoever takes its place may have begun before it was seen that this one had ended
-            end = min([time, *(begins[newcomer] for newcomer in now - before)])
-            found[worker].append((begins.pop(key), max(end, last.get(key, end)), key[1]))
+        begins |= {process: min(seen, first.get((worker, process), seen)) for process in now - before}
+        newest = min((begins[process] for process in now - before), default=time)
+        for process in (
+            before - now
+        ):  # whoever takes its place may have begun before it was seen that this one had ended
+            end = min(time, newest)
+            found[worker].append((begins.pop(process), max(end, last.get((worker, process), end)), process))
     return {worker: sorted(those) for worker, those in found.items() if those}
 
 
 def rows(history):
-    """{worker: [Row]}: an attempt whose process nobody saw is in a row that had room for it."""
-    found, of_process = defaultdict(list), {}
-    for worker, those in lives(history).items():
+    """{worker: [Row]}, at most ROWS in all, those of the busiest workers first.
+
+    An attempt whose process nobody saw is in a row that had room for it.
+    """
+    found, of_process, number, began = defaultdict(list), {}, 0, attempts(history)
+    busy = Counter(one.worker for one in began)
+
+    def new_row(worker):
+        nonlocal number
+        number += 1
+        if number <= ROWS:
+            found[worker].append(Row())
+            return found[worker][-1]
+        return None
+
+    for worker, those in sorted(lives(history).items(), key=lambda item: -busy[item[0]]):
         for begin, end, process in those:
-            row = next((row for row in found[worker] if row.lives[-1][1] <= begin), None)
-            if row is None:
-                found[worker].append(row := Row())
-            row.processes.append(process)
-            row.lives.append((begin, end))
-            of_process[worker, process] = row
+            row = next((row for row in found[worker] if row.lives[-1][1] <= begin), None) or new_row(worker)
+            if row:
+                row.processes.append(process)
+                row.lives.append((begin, end))
+                of_process[worker, process] = row
     taken = defaultdict(list)  # row: when the attempts in it begin whose process was seen
-    began = attempts(history)
     for one in began:
         if row := of_process.get((one.worker, one.process)):
             taken[id(row)].append(one.started)
@@ -93,12 +114,11 @@ def rows(history):
         row = of_process.get((one.worker, one.process))
         if row is None:
             free = [row for row in found[one.worker] if has_room(row, taken[id(row)], one.started, end)]
-            row = min(free, key=lambda row: row.free, default=None)  # the one that has idled longest
-        if row is None:
-            found[one.worker].append(row := Row())
-        row.attempts.append(one)
-        row.free = end
-    return dict(sorted(found.items()))
+            row = min(free, key=lambda row: row.free, default=None) or new_row(one.worker)  # that has idled longest
+        if row:
+            row.attempts.append(one)
+            row.free = end
+    return {worker: those for worker, those in sorted(found.items()) if those}
 
 
 def has_room(row, begins, begin, end):
@@ -118,28 +138,60 @@ def merged(spans, gap):
 
 
 def first_sign(history):
-    """When the first prediction was sent, or heard of."""
+    """When the first prediction was sent, or, when nobody said so, heard of, and which of both it is."""
     those = [*history.ended, *history.open.values()]
-    times = [time for one in those for time in (one.sent, one.received, one.started, one.ended) if time]
-    return min(times, default=history.begin)
+    heard = [time for one in those for time in (one.received, one.started, one.ended) if time]
+    sent = min((one.sent for one in those if one.sent), default=None)
+    return (sent, True) if sent else (min(heard, default=history.begin), False)
+
+
+def last_end(history):
+    """When the last prediction ended; None while one goes on."""
+    goes_on = history.open or history.running or not history.ended
+    return None if goes_on else max(one.ended for one in history.ended)
+
+
+def counted(history):
+    """What the broker counted, (time, ready, unacked), at the times when it had become so."""
+    counts, last = history.counts, last_end(history)
+    after = bisect(counts, last, key=lambda count: count[0]) if last else len(counts)
+    if after < len(counts) and counts[after][2] == 0:  # seen when it was asked the next time, and true since then
+        counts = [*counts[:after], (last, *counts[after][1:]), *counts[after:]]
+    return [
+        count for before, count in zip([None, *counts], counts, strict=False) if not before or before[1:] != count[1:]
+    ]
+
+
+def last_sign(history, counts):
+    """When the last thing happened."""
+    changes = [last_end(history) or history.now, *(time for time, _, _ in [*counts, *history.sizes])]
+    return max([*changes, *(time for _, finish, _ in history.faults for time in [finish or history.now])])
 
 
 def draw(history, path):
-    """Draw a History into path, as .svg and as .png, and return both paths. Its clock begins with the History."""
-    start = max(history.begin, first_sign(history) - LEAD)
-    end = max(history.now, start + 1)
+    """Draw a History into path, as .svg and as .png, and return both paths. Its clock begins with the first message."""
+    zero, is_sent = first_sign(history)
+    counts = counted(history)
+    last = max(last_sign(history, counts), zero + 1)
+    lead = LEAD * (last - zero)
+    start, end = zero - lead, last + lead
     groups = rows(history)
     height = min(max(LEAST, ROW * sum(map(len, groups.values()))), MOST)
-    with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "lab"}):
+    options = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "lab"}
+    options |= {"svg.fonttype": "none", "text.parse_math": False}  # letters as letters; $ is one of them
+    with rc_context(options), warnings.catch_warnings(action="ignore"):  # of letters that no font here has
         figure = Figure(figsize=(WIDTH, height + 3), dpi=DPI, layout="constrained")
         queue, pool, work = figure.subplots(3, sharex=True, height_ratios=[1.6, 1, height])
-        draw_queue(queue, history)
-        draw_pool(pool, groups, start, end)
+        draw_queue(queue, counts, start, end)
+        draw_pool(pool, history, start, end)
         draw_rows(work, groups, history, start, end)
         draw_faults((queue, pool, work), history, start, end)
+        for panel in (queue, pool, work):
+            panel.axvline(zero, color=POOL, linestyle=":", linewidth=1)
+        queue.annotate("first message sent" if is_sent else "first sign of a message", (zero, 1.02), **ABOVE)
         work.set_xlim(start, end)
-        work.xaxis.set_major_formatter(lambda time, _: f"{time - history.begin:g}")
-        work.xaxis.set_major_locator(Seconds(history.begin))
+        work.xaxis.set_major_formatter(lambda time, _: f"{time - zero:g}")
+        work.xaxis.set_major_locator(Seconds(zero))
         work.set_xlabel("seconds")
         paths = [path.with_suffix(suffix) for suffix in (".svg", ".png")]
         for one in paths:
@@ -158,23 +210,32 @@ class Seconds(MaxNLocator):
         return super().tick_values(vmin - self._begin, vmax - self._begin) + self._begin
 
 
-def draw_queue(panel, history):
-    times = [time for time, _, _ in history.counts]
-    ready = [ready for _, ready, _ in history.counts]
-    panel.fill_between(times, ready, step="post", color=WAITING, linewidth=0, label="Ready: messages in the queue")
-    held = [(time, unacked) for time, _, unacked in history.counts if unacked is not None]
+def draw_queue(panel, counts, start, end):
+    column, columns = (end - start) / COLUMNS, {}
+    for count in counts:  # of those in one column of the picture, the greatest
+        place = int((count[0] - start) // column)
+        columns[place] = max(columns.get(place, (0, -1, 0)), count, key=lambda one: one[1] + (one[2] or 0))
+    counts = sorted(columns.values())
+    counts += [(end, *counts[-1][1:])] if counts else []
+    ready = [ready for _, ready, _ in counts]
+    if counts:
+        options = {"step": "post", "color": WAITING, "linewidth": 0, "label": "Ready: messages in the queue"}
+        panel.fill_between([time for time, _, _ in counts], ready, **options)
+    held = [(time, unacked) for time, _, unacked in counts if unacked is not None]
     if held:
         panel.step(*zip(*held, strict=True), where="post", color=HELD, linewidth=1.5, label="Unacked: held by workers")
     panel.set_ylim(0, max([1, *ready, *(unacked for _, unacked in held)]) * 1.05)
     panel.set_ylabel("messages")
     panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    panel.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
+    if counts:
+        panel.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
 
 
 def draw_faults(panels, history, start, end):
     """A line at each fault, or a band as long as it lasts, and what it was; no text lies on another."""
     levels = []  # where the text on each of them ends
-    for begin, finish, what in history.faults:
+    for begin, finish, what in history.faults[:MARKS]:
+        what = printable(what, LABEL)
         for panel in panels:
             panel.axvspan(begin, finish or end, color=FAULT, alpha=0.15, linewidth=0)
             panel.axvline(begin, color=FAULT, linestyle="--", linewidth=1)
@@ -185,10 +246,11 @@ def draw_faults(panels, history, start, end):
         panels[0].annotate(what, where, xycoords="axes fraction", color=FAULT, va="bottom", fontsize=8)
 
 
-def draw_pool(panel, groups, start, end):
+def draw_pool(panel, history, start, end):
     """The number of pool processes as steps, with each change written to it."""
-    lives = [life for rows in groups.values() for row in rows for life in row.lives]
-    changes = sorted([(begin, 1) for begin, _ in lives] + [(finish, -1) for _, finish in lives if finish < end])
+    there = [life for those in lives(history).values() for life in those]
+    ended = [(finish, -1) for _, finish, _ in there if finish < min(end, history.now)]
+    changes = sorted([(begin, 1) for begin, _, _ in there] + ended)
     times, sizes, marks = [start], [sum(change for time, change in changes if time <= start)], []
     for time, change in changes:
         if time > start:
@@ -214,38 +276,43 @@ def draw_rows(panel, groups, history, start, end):
     place, ticks, labels, drawn, shaded = 0, [], [], set(), 0
     gap = (end - start) / COLUMNS
     for worker, those in groups.items():
-        panel.annotate(worker, (0, place - 0.6), xycoords=("axes fraction", "data"), fontweight="bold", fontsize=9)
+        where = (0, place - 0.6)
+        name = printable(worker, LABEL)
+        panel.annotate(name, where, xycoords=("axes fraction", "data"), fontweight="bold", fontsize=9)
         for row in those:
             ticks.append(place)
             labels.append(row.label)
-            bars(panel, row.lives, place, 0.9, EXISTS)
+            bars(panel, merged(row.lives, gap), place, 0.9, EXISTS)
+            drawn |= {EXISTS} if row.lives else set()
             for colour in COLOURS.values():
                 spans = [(one.started, one.ended or history.now) for one in row.attempts if colour_of(one) == colour]
                 drawn |= {colour} if spans else set()
-                if colour == WORKING and len(spans) > COLUMNS:
-                    shades(panel, spans, place, start, end)
+                if len(spans) > COLUMNS:
+                    shades(panel, spans, place, colour, start, end)
                     shaded += len(spans)
                 else:
                     short = [(begin, begin + gap) for begin, finish in spans if finish - begin <= EDGE * gap]
                     bars(panel, merged(short, gap), place, 0.6, colour)
                     long = [(begin, finish) for begin, finish in spans if finish - begin > EDGE * gap]
                     bars(panel, long, place, 0.6, colour, edgecolor="white", linewidth=0.5)
-            waits = sorted((one.sent, one.started) for one in row.attempts if one.sent)
+            waits = sorted((one.sent, one.started) for one in row.attempts if one.sent and one.sent < one.started)
             bars(panel, merged(waits, gap), place + 0.38, 0.12, WAITING)
+            drawn |= {WAITING} if waits else set()
             place += 1
         place += 1
     panel.set_yticks(ticks, labels, fontsize=7)
     panel.set_ylim(max(place, 2) - 1.2, -1.2)
-    for name, colour in COLOURS.items():
+    for colour, (name, width) in LEGEND.items():
         if colour in drawn:
-            panel.plot([], [], color=colour, linewidth=6, label=name)
-    panel.plot([], [], color=WAITING, linewidth=2, label="waiting for it to begin")
-    panel.plot([], [], color=EXISTS, linewidth=8, label="the process is there")
+            panel.plot([], [], color=colour, linewidth=width, label=name)
     panel.figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     notes = []
     if shaded:
         notes.append(f"{shaded} predictions are too many for a bar each: the darker, the more of the time they worked")
-    if unseen := sum(one.process is None for those in groups.values() for row in those for one in row.attempts):
+    shown = [one for those in groups.values() for row in those for one in row.attempts]
+    if left := len(attempts(history)) - len(shown):
+        notes.append(f"there is no room for the processes of {left} more predictions")
+    if unseen := sum(one.process is None for one in shown):
         notes.append(f"of {unseen} nobody saw the process: they are drawn where there was room")
     panel.set_title("\n".join(notes), fontsize=8, loc="right")
 
@@ -255,15 +322,18 @@ def bars(panel, spans, place, height, colour, **edge):
     panel.broken_barh(lengths, (place - height / 2, height), **{"color": colour, "linewidth": 0} | edge)
 
 
-def shades(panel, spans, place, start, end):
+def shades(panel, spans, place, colour, start, end):
     """Many bars as one row of columns, each the darker the more of its time is covered."""
-    column = (end - start) / COLUMNS
-    covered = numpy.zeros(COLUMNS)
-    for begin, finish in spans:
-        first, last = ((time - start) / column for time in (begin, finish))
-        for number in range(max(int(first), 0), min(int(last), COLUMNS - 1) + 1):
-            covered[number] += min(last, number + 1) - max(first, number)
-    colours = LinearSegmentedColormap.from_list("work", [EXISTS, WORKING])
+    columns = numpy.linspace(0, end - start, COLUMNS + 1)
+    begins, ends = (numpy.sort([span[side] - start for span in spans]) for side in (0, 1))
+    covered = numpy.diff(since(begins, columns) - since(ends, columns)) * COLUMNS / (end - start)
+    colours = LinearSegmentedColormap.from_list("work", [EXISTS, colour])
     extent = (start, end, place + 0.3, place - 0.3)
     options = {"extent": extent, "aspect": "auto", "interpolation": "nearest", "zorder": 1.5}
     panel.imshow(covered[None], cmap=colours, vmin=0, vmax=1, **options)
+
+
+def since(times, columns):
+    """At each column, the seconds that have gone by since each of these times, added up."""
+    before = numpy.searchsorted(times, columns)
+    return before * columns - numpy.concatenate([[0], numpy.cumsum(times)])[before]

@@ -5,63 +5,102 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
-from functools import partial
 from queue import Empty, SimpleQueue
 
 import psutil
 from celery.utils.nodenames import nodesplit
+from kombu import Consumer
 
 from lab.fault import Fault
+from lab.history import POOL, TASK, has, is_fact, is_name, is_number
 from lab.observe import ANSWER, AWAY, Totals, ask, totals, wait_until
 
 LOOK = 0.1  # seconds between two looks for events
 HEARING = 1  # seconds in which every worker answers a question to all of them
-EVERY = 0.5  # seconds between two rounds of questions to broker and workers
+EVERY = 0.5  # seconds between two rounds of questions to workers
+COUNT = 0.25  # seconds between two questions to the broker
 ROLL_CALL = 5  # seconds between two calls to all workers to send events; Flower's come as often
 GONE = 15  # seconds without a sign of a worker elsewhere; its heartbeat comes every 2
+DAY = 24 * 3600  # seconds: an event from before, or after, has a clock that says nothing
+QUEUES = 50  # that are counted: whoever may send events may name as many as they like
+MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)  # what reading something odd raises
 TTL = 60  # seconds that an event waits for a busy follower; Celery's 5 would lose the end of a large burst
 EVENTS_SWITCHED_ON = {"ok": "task events enabled"}  # what a worker answers that sent none of its tasks
 KINDS = {"sent", "received", "started", "succeeded", "failed", "retried", "rejected", "revoked"}
+WHY = 200  # characters of an error that are kept
 
 
 @contextmanager
-def hearing(app, note):
+def hearing(app, note, unread=lambda: None):
     """Call note(event) for each event of workers and producers from now on, in a thread, which is yielded.
 
-    The thread ends when the broker goes away.
+    unread() is called for each that cannot be read: whoever may send messages may send events, of whatever form. The
+    thread ends when the broker goes away.
     """
-    heard, mark = threading.Event(), f"{os.getpid()}-{time.monotonic_ns()}"
+    heard, over, mark = threading.Event(), threading.Event(), f"{os.getpid()}-{time.monotonic_ns()}"
 
     def hear(event):
-        if event["type"] == "lab-listens":
-            if event["mark"] == mark:
-                heard.set()
-        else:
-            note(event)
+        if not is_event(event):
+            unread()
+        elif event["type"] != "lab-listens":
+            note(event | {"local_received": time.time()})
+        elif event.get("mark") == mark:
+            heard.set()
+
+    def receive(body, _):
+        for event in body if isinstance(body, list) else [body]:
+            hear(event)
 
     def listen():
-        with suppress(*AWAY):
-            for _ in receiver.consume(safety_interval=LOOK, wakeup=False):
-                pass
+        # Not Celery's own loop, which ends at the first message that it cannot read, and its queue with it.
+        with suppress(*AWAY), app.connection_for_read() as connection:
+            queue = app.events.Receiver(connection, queue_ttl=TTL).queue
+            options = {"callbacks": [receive], "no_ack": True, "accept": ["json"]}
+            with Consumer(connection, [queue], on_decode_error=lambda *_: unread(), **options):
+                while connection.connected and not over.is_set():
+                    hear_next(connection)
+
+    def hear_next(connection):
+        try:
+            connection.drain_events(timeout=LOOK)
+        except TimeoutError:
+            connection.heartbeat_check()
+        except AWAY:
+            raise
+        except Exception:  # whatever Kombu raises when what came is no event at all
+            unread()
 
     def announced():
         announcer.send("lab-listens", mark=mark)
         return heard.wait(LOOK)
 
-    with app.connection_for_read() as connection, app.events.default_dispatcher() as announcer:
+    listener = threading.Thread(target=listen, daemon=True)
+    # A connection of its own: the app's pool may have one only, for whoever sends.
+    with (
+        app.connection_for_write() as connection,
+        app.events.Dispatcher(connection, buffer_while_offline=False) as announcer,
+    ):
         connection.connect()
-        receiver = app.events.Receiver(connection, handlers={"*": hear}, queue_ttl=TTL)
-        # Timestamps are seconds since 1970 everywhere: Celery would move them by the difference of two time zones.
-        receiver.event_from_message = partial(receiver.event_from_message, localize=False)
-        listener = threading.Thread(target=listen, daemon=True)
         listener.start()
         try:
             # With Redis, events that come before the first look for them are lost: so hear one's own first.
             wait_until(announced, HEARING)
             yield listener
         finally:
-            receiver.should_stop = True
+            over.set()
             listener.join(HEARING)
+
+
+def is_event(event):
+    """Whether it has what every event has: its kind, from whom it is, and when, within a day from now."""
+    return (
+        isinstance(event, dict)
+        and isinstance(event.get("type"), str)
+        and is_name(event.get("hostname"))
+        and "@" in event["hostname"]
+        and is_number(event.get("timestamp"))
+        and abs(event["timestamp"] - time.time()) < DAY
+    )
 
 
 def switch_events_on(app, workers=None, connection=None):
@@ -81,8 +120,9 @@ class Follower:
     active: what a worker runs (worker; tasks, each with id, process or None, and when it started).
     pool: the processes of a worker's pool, when others than before, None for each thread. gone: a worker has not been
     heard since (worker; lost, unless it had said that it ends).
+    asked: the broker's counts come next, and belong to this moment.
     counts: the broker's: ready, {queue: messages that wait}; unacked, how many workers hold, or None if nobody says.
-    broker: whether it answers; why, if not.
+    broker: whether it answers; why, if not. unread: how many events, or answers, could not be read so far (number).
     """
 
     def __init__(self, desk):
@@ -93,6 +133,7 @@ class Follower:
         self._pools = {}  # worker: its processes
         self._mains = {}  # worker: its main process, if it runs on this machine
         self._leaving = set()  # workers that have said that they end, and may yet finish what they run
+        self._unread = self._unread_told = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -111,14 +152,21 @@ class Follower:
                 yield self._told.get_nowait()
 
     def _tell(self, fact, at=None, **details):
-        self._told.put({"time": round(at or time.time(), 4), "fact": fact, **details})
+        fact = {"time": round(at or time.time(), 4), "fact": fact, **details}
+        if is_fact(fact):
+            self._told.put(fact)
+        else:
+            self._could_not_read()
+
+    def _could_not_read(self):
+        self._unread += 1
 
     def _follow(self):
         why = None
         while not self._over.is_set():
             try:
                 ask(self._app.conf.broker_url)
-                with hearing(self._app, self._note) as heard:
+                with hearing(self._app, self._note, self._could_not_read) as heard:
                     why = None
                     self._tell("broker", answers=True)
                     self._call_roll(None)
@@ -132,7 +180,7 @@ class Follower:
     def _repeat_all(self, heard):
         """Ask for everything, each in a thread of its own, until this is closed or one of them finds no broker."""
         failed = threading.Event()
-        jobs = (self._count, EVERY), (self._ask, EVERY), (self._call_roll, ROLL_CALL)
+        jobs = (self._count, COUNT), (self._ask, EVERY), (self._call_roll, ROLL_CALL)
         threads = [threading.Thread(target=self._repeat, args=(failed, *job), daemon=True) for job in jobs]
         for thread in threads:
             thread.start()
@@ -146,7 +194,10 @@ class Follower:
         with suppress(*AWAY), self._app.connection_for_read() as connection:
             connection.connect()
             while not failed.wait(every):
-                job(connection)
+                try:
+                    job(connection)
+                except MALFORMED:  # an answer that is none: whoever may send messages may answer
+                    self._could_not_read()
 
     def _note(self, event):
         group, _, kind = event["type"].partition("-")
@@ -156,16 +207,23 @@ class Follower:
             if kind in ("offline", "online"):
                 (self._leaving.add if kind == "offline" else self._leaving.discard)(worker)
         elif group == "task" and kind in KINDS:
-            details = {"id": event["uuid"], "worker": worker}
+            details = {"id": event.get("uuid")}
             if kind == "sent":
-                details = {"id": event["uuid"]}
-                self._queues.add(event["queue"] or self._app.conf.task_default_queue)
+                self._count_too(event.get("queue"))
             else:
                 self._signs[worker] = time.time()
-            if "exception" in event:
-                details["why"] = event["exception"][:200]
-            details |= {name: event[name] for name in ("requeue", "runtime") if name in event}
+                details["worker"] = worker
+            if kind in ("failed", "retried"):
+                details["why"] = str(event.get("exception"))[:WHY]
+            if kind == "succeeded":
+                details["runtime"] = event.get("runtime")
+            if kind == "rejected":
+                details["requeue"] = event.get("requeue")
             self._tell(kind, event["timestamp"], **details)
+
+    def _count_too(self, queue):
+        if is_name(queue) and len(self._queues) < QUEUES:
+            self._queues.add(queue)
 
     def _call_roll(self, connection):
         """Find all workers, also those without heartbeats, and let them send events."""
@@ -182,7 +240,8 @@ class Follower:
         if new := [worker for worker in known if worker not in self._pools]:
             self._switch_events_on(new, connection)
             for queues in (self._inspect(connection, new).active_queues() or {}).values():
-                self._queues.update(queue["name"] for queue in queues)
+                for queue in queues:
+                    self._count_too(queue["name"])
         if known:
             inspect = self._inspect(connection, known)
             pools, active = inspect.stats() or {}, inspect.active() or {}
@@ -198,14 +257,15 @@ class Follower:
             if nodesplit(worker)[1] == socket.gethostname():
                 self._mains[worker] = stats["pid"]
             pool = stats["pool"]
-            processes = sorted(pool.get("processes") or []) or [None] * pool["max-concurrency"]
+            processes = sorted(pool.get("processes") or []) or [None] * min(pool["max-concurrency"], POOL)
             if self._pools.get(worker) != processes:
                 self._pools[worker] = processes
                 self._tell("pool", worker=worker, processes=processes)
         elif self._is_gone(worker):
             self._gone(worker)
         if active is not None:
-            self._tell("active", worker=worker, tasks=[self._running(task) for task in active if task["time_start"]])
+            tasks = [self._running(task) for task in active if task["time_start"]]
+            self._tell("active", worker=worker, tasks=[task for task in tasks if has(task, **TASK)])
 
     def _running(self, task):
         process = task["worker_pid"]
@@ -230,15 +290,23 @@ class Follower:
 
     def _count(self, connection):
         """Ready and Unacked of one moment: of RabbitMQ from its dashboard, if it has one, and otherwise Ready alone."""
-        broker = self._desk.broker
+        broker, queues = self._desk.broker, sorted(self._queues)
+        if self._unread > self._unread_told:
+            self._unread_told = self._unread
+            self._tell("unread", number=self._unread)
+        self._tell("asked")
         if broker.is_rabbitmq:
             with suppress(Fault):
                 counts = totals(self._desk.dashboard(broker), broker)
-                counts = {queue: counts.get(queue, Totals(0, 0)) for queue in sorted(self._queues)}
+                counts = {queue: counts.get(queue, Totals(0, 0)) for queue in queues}
                 ready = {queue: one.ready for queue, one in counts.items()}
                 return self._tell("counts", ready=ready, unacked=sum(one.unacked for one in counts.values()))
+        unacked = None
+        if broker.is_redis:  # asked before Ready: what is taken in between is in neither, and not in both
+            channel = connection.default_channel
+            unacked = channel.client.hlen(channel.unacked_key)
         ready = {}
-        for queue in sorted(self._queues):
+        for queue in queues:
             channel = connection.channel()
             try:
                 ready[queue] = channel.queue_declare(queue, passive=True).message_count
@@ -246,8 +314,4 @@ class Follower:
                 ready[queue] = 0
             finally:
                 channel.close()
-        unacked = None
-        if broker.is_redis:
-            channel = connection.default_channel
-            unacked = channel.client.hlen(channel.unacked_key)
         self._tell("counts", ready=ready, unacked=unacked)

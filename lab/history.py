@@ -1,14 +1,98 @@
 """What happened to predictions, put together from the facts that a Follower tells."""
 
 import json
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lab.fault import Fault
 
 OVER = {"succeeded", "failed", "revoked"}  # how a prediction ends; another outcome is followed by another attempt
 MISSING = 3  # seconds after which an attempt is over that its worker does not run any more
+COUNTS = 4  # in a row that say how many predictions there are
 RECENT = 2000  # attempts whose end is remembered, since facts about one attempt come on several ways
+NAME = 255  # bytes of an id, or of the name of a worker or a queue: more than that no broker takes
+NUMBER = 1e15  # where numbers stop making sense
+POOL = 10_000  # processes of a pool
+LINE = 10_000_000  # characters of a fact in a file
+
+
+def is_name(value):
+    try:
+        return isinstance(value, str) and 0 < len(value) <= NAME and len(value.encode()) <= NAME
+    except UnicodeEncodeError:  # half a character
+        return False
+
+
+def is_text(value):
+    return isinstance(value, str)
+
+
+def is_bool(value):
+    return isinstance(value, bool)
+
+
+def is_number(value):
+    """Whether it is one that can be counted with: NaN, infinity, and numbers below 0 are not."""
+    return isinstance(value, (int, float)) and not is_bool(value) and 0 <= value < NUMBER
+
+
+def is_number_or_none(value):
+    return value is None or is_number(value)
+
+
+def are_counts(value):
+    return isinstance(value, dict) and all(is_name(queue) and is_number(number) for queue, number in value.items())
+
+
+def are_processes(value):
+    return isinstance(value, list) and len(value) <= POOL and all(map(is_number_or_none, value))
+
+
+def are_tasks(value):
+    return isinstance(value, list) and all(isinstance(one, dict) and has(one, **TASK) for one in value)
+
+
+def has(fact, **fields):
+    """Whether a fact has these fields, {name: what says whether its value can be one}."""
+    return all(name in fact and fits(fact[name]) for name, fits in fields.items())
+
+
+TASK = {"id": is_name, "process": is_number_or_none, "started": is_number}
+ONE = {"id": is_name, "worker": is_name}  # one prediction, at one worker
+FIELDS = {  # of each kind of fact, beside its time; a Follower says what they mean
+    "sent": {"id": is_name},
+    "received": ONE,
+    "started": ONE,
+    "succeeded": ONE | {"runtime": is_number_or_none},
+    "failed": ONE | {"why": is_text},
+    "retried": ONE | {"why": is_text},
+    "rejected": ONE | {"requeue": is_bool},
+    "revoked": ONE,
+    "active": {"worker": is_name, "tasks": are_tasks},
+    "pool": {"worker": is_name, "processes": are_processes},
+    "gone": {"worker": is_name, "lost": is_bool},
+    "asked": {},
+    "counts": {"ready": are_counts, "unacked": is_number_or_none},
+    "broker": {"answers": is_bool},
+    "unread": {"number": is_number},
+}
+
+
+def is_fact(fact):
+    """Whether History can take it into account, whoever wrote it."""
+    kind = fact.get("fact") if isinstance(fact, dict) else None
+    return isinstance(kind, str) and kind in FIELDS and has(fact, time=is_number, **FIELDS[kind])
+
+
+class Moment(NamedTuple):
+    """Numbers that belong together: ready and unacked as the broker counted them, the others as they were then."""
+
+    ready: int
+    unacked: int | None
+    running: int
+    done: int
+    failed: int
 
 
 @dataclass(slots=True)
@@ -39,32 +123,46 @@ class History:
     workers hold; answers, whether the broker does, and why not.
 
     And what was: ended, the Attempts that are over; heard (of), done and failed, how many predictions; sent, how many
-    there were when the broker was last asked, with those in the queue; counts, (time, ready, unacked); sizes, (time,
-    worker, its processes); faults, [begin, end, what happened].
+    there were when the broker was last asked, with those in the queue; moment, the Moment when it was; counts, (time,
+    ready, unacked); sizes, (time, worker, its processes); faults, [begin, end, what happened]; unread, how many events
+    could not be read.
     """
 
     def __init__(self):
         self.begin = self.now = None
         self.open, self.running, self.ended = {}, {}, []
         self.pools, self.ready, self.unacked = {}, {}, None
-        self.heard = self.sent = self.done = self.failed = 0
+        self.heard = self.sent = self.done = self.failed = self.unread = 0
+        self.moment, self._before = None, (0, 0, 0, 0)
         self.counts, self.sizes, self.faults = [], [], []
         self.answers = self.why = None
-        self._taken = self._there = 0  # predictions that are in no queue, and those with all that are
+        self._taken = 0  # predictions that are in no queue
+        self._there = deque(
+            [(0, 0)], maxlen=COUNTS
+        )  # how many predictions there were, told by workers and by the broker
         self._clock = 0  # the time here; that of events is the worker's
         self._recent = OrderedDict()  # {id: its Attempt that was over last}
 
     @classmethod
     def read(cls, path):
         """The history in a file of facts, one as JSON in each line; the last may be cut. Raises Fault."""
-        history = cls()
+        history, number = cls(), 0
         try:
             with open(path, encoding="utf-8") as lines:
-                for line in lines:
-                    if line.endswith("\n"):
-                        history.note(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise Fault(f"{path} is not the record of a view or a burst", "Give the file that ends in .jsonl") from None
+                while (line := lines.readline(LINE)).endswith("\n"):
+                    number += 1
+                    fact = json.loads(line)
+                    if is_fact(fact):
+                        history.note(fact)
+                    elif not isinstance(fact, dict) or fact.get("fact") in FIELDS:  # others may be a newer lab's
+                        raise ValueError
+            if len(line) == LINE:
+                raise ValueError
+        except (ValueError, TypeError, RecursionError):
+            raise Fault(
+                f"{path} is not the record of a view or a burst: its line {number or 1} is no fact",
+                "Give the file that ends in .jsonl, and that nobody has edited",
+            ) from None
         if not history.heard:
             raise Fault(f"{path} has no prediction that could be drawn")
         return history
@@ -120,6 +218,9 @@ class History:
 
     def _failed(self, fact, time):
         self._over(fact, time, "failed")
+        self._killed(fact, time)
+
+    def _killed(self, fact, time):
         if "WorkerLostError" in fact["why"]:
             self.faults.append([time, time, "a process was killed"])
 
@@ -127,6 +228,7 @@ class History:
         self._over(fact, time, "revoked")
 
     def _retried(self, fact, time):
+        self._killed(fact, time)
         if self._over(fact, time, "retried") and fact["id"] not in self.open:
             self._new(fact["id"], time)
 
@@ -169,7 +271,8 @@ class History:
                 return None  # Celery says twice how some end: rejected, and failed
             if attempt:  # nobody has taken it since: its worker was frozen, or silent, and is back
                 del self.open[fact["id"]]
-            self.ended = [one for one in self.ended if one is not before]
+            if position := next((at for at in range(1, len(self.ended) + 1) if self.ended[-at] is before), None):
+                del self.ended[-position]  # counted from the end: it is among the last
             attempt = before
         attempt = attempt or self._new(fact["id"])
         self._end(self._take(attempt, fact["worker"]), time, outcome)
@@ -208,11 +311,22 @@ class History:
         for attempt in [one for one in self.open.values() if one.worker == worker]:
             self._new(attempt.id, attempt.sent)
 
+    def _asked(self, fact, time):
+        self._before = self._taken, len(self.running), self.done, self.failed
+
     def _counts(self, fact, time):
+        taken, *before = self._before
         self.ready, self.unacked = fact["ready"], fact["unacked"]
-        before, self._there = self._there, self._taken + sum(self.ready.values())
-        self.sent = max(self.sent, min(before, self._there))  # one of both may be a moment older than the other
-        self.counts.append((time, sum(self.ready.values()), self.unacked))
+        self.moment = Moment(sum(self.ready.values()), self.unacked, *before)
+        there = (
+            self.moment.ready + taken,
+            self.moment.ready + (self.unacked or 0) + self.moment.done + self.moment.failed,
+        )
+        # A message that is tried again, or given back, is in two places for a moment, as far as anybody can see.
+        lately = min(self._there[-1][1], there[1])
+        self._there.append(there)
+        self.sent = max(self.sent, min(one for one, _ in self._there), lately)
+        self.counts.append((time, self.moment.ready, self.unacked))
 
     def _broker(self, fact, time):
         if self.answers and not fact["answers"]:
@@ -220,3 +334,6 @@ class History:
         if fact["answers"] and self.faults and self.faults[-1][1] is None:
             self.faults[-1][1] = time
         self.answers, self.why = fact["answers"], fact.get("why")
+
+    def _unread(self, fact, time):
+        self.unread = fact["number"]

@@ -19,6 +19,7 @@ from celery.app.defaults import SETTING_KEYS
 from lab.fault import Fault, Wrong
 
 TASK = "my_ml_app.predict"
+POOL = 10  # connections: who asks workers, listens and sends at the same time would wait for ever with the student's 1
 
 
 class NotImportable(Wrong):
@@ -132,7 +133,8 @@ def app():
     found = getattr(load("my_ml_app"), "app", None)
     if not isinstance(found, Celery):
         raise NoApp()
-    return with_configuration(found, "my_ml_app.py")
+    with_configuration(found, "my_ml_app.py").conf.broker_pool_limit = POOL
+    return found
 
 
 def configuration():

@@ -13,18 +13,21 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lab.fault import printable
 from lab.folder import Folder
 from lab.follow import Follower
-from lab.history import History
+from lab.history import History, Moment
 from lab.observe import wait_until
 
 LOOK = 0.2  # seconds between two looks at what has happened
 LINE = 1  # seconds between two lines, where there is no terminal
 SPAN = 5  # seconds over which the speed is taken, at least
 STALE = 3  # seconds after which the broker's counts are called old
-LAST = 2  # seconds after a burst in which RabbitMQ's dashboard may say that nothing is unacknowledged any more
+LAST = 2  # seconds after a burst in which the broker may count that nothing is unacknowledged any more
 BAR = 24  # columns of a bar
 UNITS = 40  # processes of a pool that are drawn one by one
+TROUBLE = 500  # characters of what is in the way
+ROWS = 20  # queues, and workers, that are shown
 
 
 class Recording:
@@ -118,11 +121,30 @@ class Numbers:
     @property
     def sent(self):
         """How many there are, with those that waited before; of a burst, how many it has sent."""
-        return self.burst.sent if self.burst else self.history.sent
+        if self.burst:
+            return self.burst.sent
+        ready, unacked, _, done, failed = self.moment
+        return max(self.history.sent, (ready or 0) + (unacked or 0) + done + failed)
 
     @property
-    def ready(self):
-        return sum(self.history.ready.values())
+    def age(self):
+        """Seconds since the broker has counted; None before."""
+        return time.time() - self.history.counts[-1][0] if self.history.counts else None
+
+    @property
+    def moment(self):
+        """What the broker counted last, with what was so then; when that is long ago, with what is so now."""
+        history = self.history
+        moment = history.moment or Moment(None, None, 0, 0, 0)
+        if self.age is None or self.age > STALE:
+            moment = moment._replace(running=len(history.running), done=history.done, failed=history.failed)
+        return moment
+
+    @property
+    def is_settled(self):
+        """Whether the broker has counted after all that has ended, and nothing is with a worker any more."""
+        done = self.history.done + self.history.failed
+        return not self.moment.unacked and self.moment.done + self.moment.failed == done
 
     @property
     def remaining(self):
@@ -130,7 +152,7 @@ class Numbers:
         if self.worked.value is None or not self.history.processes:
             return None
         if self.worked.value < LOOK:  # then sending takes as long
-            return (self.burst.number - self.burst.over) / self.speed if self.speed else None
+            return (self.burst.number - self.burst.finished) / self.speed if self.speed else None
         return max(len(self.history.open) / self.history.processes, 1) * self.worked.value + self.burst.unsent
 
     @property
@@ -138,14 +160,24 @@ class Numbers:
         """What is in the way, as a sentence, or None."""
         history = self.history
         if history.answers is False:
-            return f"{history.why} Waiting …"
-        if history.counts and (age := time.time() - history.counts[-1][0]) > STALE:
-            return f"The broker has said nothing for {shown(age)}."
+            return f"Waiting … {history.why}"
+        if history.counts and self.age > STALE:
+            return f"The broker has said nothing for {shown(self.age)}."
         if self.burst and self.burst.problem:
             return f"Not sent: {self.burst.problem}. Trying again …"
         if history.answers and self.elapsed > STALE and not history.pools:
             return "No worker answers. In another terminal: celery -A my_ml_app worker --autoscale=10,2"
         return None
+
+    @property
+    def remarks(self):
+        """Why something that is expected is not shown, as sentences."""
+        if self.burst and self.burst.remark:
+            yield self.burst.remark
+        if self.history.moment and self.history.moment.unacked is None:
+            yield "Unacked is unknown: only RabbitMQ's dashboard tells it, and that does not answer."
+        if self.worked.value is not None and self.waited.value is None:
+            yield "Since when they waited is unknown: the sender has no task_send_sent_event."
 
 
 def shown(seconds):
@@ -161,72 +193,91 @@ def shown(seconds):
     return f"{minutes}:{seconds:02} min" if minutes else f"{seconds} s"
 
 
+def known(number):
+    return "–" if number is None else str(number)
+
+
 def as_line(numbers):
     """All numbers in a line, for a file or a pipe; running is of so many processes."""
-    history = numbers.history
-    unacked = "–" if history.unacked is None else history.unacked
+    moment = numbers.moment
     parts = [
         f"{shown(numbers.elapsed):>7}",
         f"sent {numbers.sent}",
-        f"Ready {numbers.ready}",
-        f"Unacked {unacked}",
-        f"running {len(history.running)}/{history.processes}",
-        f"done {history.done}",
-        f"failed {history.failed}",
+        f"Ready {known(moment.ready)}",
+        f"Unacked {known(moment.unacked)}",
+        f"running {moment.running}/{numbers.history.processes}",
+        f"done {moment.done}",
+        f"failed {moment.failed}",
         f"{numbers.speed:.1f}/s",
-        numbers.trouble or "",
     ]
-    return "  ".join(part for part in parts if part)
+    return "  ".join(parts)
 
 
 def as_screen(numbers, where, most):
     """All numbers for a terminal. most is the greatest number of messages that has waited so far."""
-    history = numbers.history
-    unacked = "–" if history.unacked is None else str(history.unacked)
+    history, moment = numbers.history, numbers.moment
     head = Table.grid(padding=(0, 3))
     head.add_row("sent", "Ready", "Unacked", "running", "done", "failed", "speed", style="dim")
     head.add_row(
         str(numbers.sent),
-        str(numbers.ready),
-        unacked,
-        str(len(history.running)),
-        str(history.done),
-        Text(str(history.failed), style="red" if history.failed else ""),
+        known(moment.ready),
+        known(moment.unacked),
+        str(moment.running),
+        str(moment.done),
+        Text(str(moment.failed), style="red" if moment.failed else ""),
         f"{numbers.speed:.1f}/s",
         style="dim" if history.answers is False else "",
     )
     rows = Table.grid(padding=(0, 2))
-    for queue, ready in sorted(history.ready.items()):
-        rows.add_row("queue", queue, Bar(max(most, 1), 0, ready, width=BAR, color="bright_black"), f"{ready} Ready")
-    for worker, processes in sorted(history.pools.items()):
+    for queue, ready in sorted(history.ready.items())[:ROWS]:
+        bar = Bar(max(most, 1), 0, ready, width=BAR, color="bright_black")
+        rows.add_row("queue", named(queue), bar, f"{ready} Ready")
+    for worker, processes in sorted(history.pools.items())[:ROWS]:
         busy = sum(attempt.worker == worker for attempt in history.running.values())
         size = max(len(processes), busy)
         units = Text("■" * min(busy, UNITS), style="blue") + Text("□" * (min(size, UNITS) - min(busy, UNITS)))
         said = f"{len(processes)} {'process' if processes[:1] != [None] else 'thread'}"
         said += "" if len(processes) == 1 else "es" if said.endswith("process") else "s"
-        rows.add_row("worker", worker, units, f"{said}, {busy} busy")
+        rows.add_row("worker", named(worker), units, f"{said}, {busy} busy")
+    if (hidden := len(history.pools) - ROWS) > 0:
+        rows.add_row("", f"and {hidden} workers more")
     lines = [Text(f"{where}   {shown(numbers.elapsed)}", style="bold"), head]
     lines += [rows] if rows.row_count else []
     lines.append(Text(averages(numbers), style="dim"))
     if numbers.burst:
         lines.append(progress(numbers))
+    lines += [Text(printable(remark), style="yellow") for remark in numbers.remarks]
+    if history.unread:
+        lines.append(Text(unread(history), style="dim"))
     for begin, _, fault in history.faults[-2:]:
-        lines.append(Text(f"after {shown(begin - history.begin)}: {fault}", style="red"))
+        lines.append(Text(f"after {shown(begin - history.begin)}: {printable(fault)}", style="red"))
     if numbers.trouble:
-        lines.append(Text(numbers.trouble, style="red"))
+        lines.append(Text(printable(numbers.trouble, TROUBLE), style="red"))
     return Group(*lines)
 
 
+def named(name):
+    """A name from elsewhere: no markup, no control sequences, and no longer than there is room."""
+    return Text(printable(name, 40))
+
+
 def averages(numbers):
-    return f"a prediction waited {shown(numbers.waited.value)}, and worked {shown(numbers.worked.value)}, on average"
+    if numbers.worked.value is None:
+        return "no prediction has ended yet"
+    waited = "" if numbers.waited.value is None else f"waited {shown(numbers.waited.value)}, and "
+    return f"a prediction {waited}worked {shown(numbers.worked.value)}, on average"
+
+
+def unread(history):
+    return f"{history.unread} event{'' if history.unread == 1 else 's'} could not be read"
 
 
 def progress(numbers):
     burst = numbers.burst
     line = Table.grid(padding=(0, 2))
-    left = f"about {shown(numbers.remaining)} left" if numbers.remaining else "the first one tells how long"
-    bar = Bar(burst.number, 0, burst.over, width=BAR, color="blue")
-    line.add_row(bar, f"{burst.over} of {burst.number} over", left if burst.over < burst.number else "")
+    left = f"about {shown(numbers.remaining)} left" if numbers.remaining else "estimating …"
+    bar = Bar(burst.number, 0, burst.finished, width=BAR, color="blue")
+    line.add_row(bar, f"{burst.finished} of {burst.number} finished", left if burst.finished < burst.number else "")
     return line
 
 
@@ -237,7 +288,7 @@ class Screen:
         self._numbers, self._where, self._most = numbers, where, 1
         self._console = Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
-        self._line, self._due = None, 0
+        self._line, self._due, self._said = None, 0, []
 
     def __enter__(self):
         if self._console.is_terminal:
@@ -253,7 +304,7 @@ class Screen:
 
     def show(self, last=False):
         self._numbers.look()
-        self._most = max(self._most, *self._numbers.history.ready.values(), 1)
+        self._most = max([self._most, *self._numbers.history.ready.values()])
         if self._console.is_terminal:
             self._live.update(as_screen(self._numbers, self._where, self._most), refresh=True)
         elif last or time.monotonic() > self._due:
@@ -262,19 +313,30 @@ class Screen:
             if line[7:] != self._line or last:  # but for the time
                 self._line = line[7:]
                 print(line, flush=True)
+            said = [printable(one, TROUBLE) for one in [*self._numbers.remarks, self._numbers.trouble] if one]
+            for one in said:
+                if one not in self._said:
+                    print(one, flush=True)
+            self._said = said
             if last:
                 print(averages(self._numbers))
+                if self._numbers.history.unread:
+                    print(unread(self._numbers.history))
 
 
-def follow(recording, where, burst=None):
-    """Show what happens, and return whether the burst is over: Ctrl-C ends this before."""
+def follow(recording, where, burst=None, heed=lambda: None):
+    """Show what happens, and return whether the burst is over: Ctrl-C ends this before.
+
+    heed() raises KeyboardInterrupt when Ctrl-C came in a moment in which Python could not.
+    """
     numbers = Numbers(recording, burst)
     with suppress(KeyboardInterrupt), Screen(numbers, where) as screen:
         while burst is None or not burst.is_over(recording.history):
+            heed()
             screen.show()
             if burst and not burst.began and recording.history.counts:
                 burst.start()
             time.sleep(LOOK)
-        wait_until(lambda: screen.show() or not recording.history.unacked, LAST, LOOK)
+        wait_until(lambda: heed() or screen.show() or numbers.is_settled, LAST, LOOK)
         return True
     return False

@@ -144,7 +144,8 @@ class Learner(Student):
         node.see("completed with 0 plugins")
         return "10.9.8.7:5672"
 
-    def forward(self, port):
+    @staticmethod
+    def forward(port):
         """A port that leads to another one, as Docker's published ports do."""
 
         class Forwarder(socketserver.BaseRequestHandler):

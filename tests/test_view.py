@@ -5,15 +5,20 @@ import re
 import signal
 import socket
 import sys
+import threading
+import time
 from collections import Counter
 from xml.etree import ElementTree
 
 import psutil
 import pytest
+from celery.events.event import get_exchange
 from conftest import Terminal, eventually
+from learner import Learner
 
+from lab.fault import Fault
 from lab.history import History
-from lab.observe import Address, totals, waiting, workers
+from lab.observe import Address, take_back, totals, waiting, workers
 from lab.picture import draw, rows
 
 CONFIG = """
@@ -93,7 +98,7 @@ def test_a_burst_agrees_with_what_its_predictions_wrote_down(lab):
     last = [line for line in printed.splitlines() if "sent 12" in line][-1]
     assert "Ready 0  Unacked 0  running 0/5  done 11  failed 1" in last
     assert re.search(r"a prediction waited \d\.\d s, and worked 1\.[56] s, on average", printed)
-    assert all(len(line) <= 80 for line in printed.splitlines())
+    assert not [line for line in printed.splitlines() if len(line) > 80]
     diary = [json.loads(line) for line in (student.path / "diary").read_text().splitlines()]
     seen = {(one.id, one.outcome): one for one in history(student, printed).ended}
     assert Counter(outcome for _, outcome in seen) == {"succeeded": 11, "failed": 1, "retried": 1, "returned": 1}
@@ -160,9 +165,148 @@ def test_what_rabbitmq_counts_is_true_at_once(with_rabbitmq):
         assert totals(broker.management, broker) == {"celery": (2, 1)}
 
 
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+ODD = {
+    "list of numbers": HEAD + b"[1, 2]",
+    "object": HEAD + b'{"error": "x"}',
+    "no name": HEAD + b'[{"messages_ready": 1}]',
+    "name": HEAD + b'[{"name": ["q"]}]',
+    "null": HEAD + b"null",
+    "binary": HEAD + b"\xff\xfe",
+    "deep": HEAD + b"[" * 100_000,
+    "huge": HEAD + b'[{"name": "q", "messages_ready": 1%s, "messages_unacknowledged": 1}]' % (b"0" * 5000),
+    "compressed": HEAD.replace(b"Type: application/json", b"Encoding: gzip") + b"x",
+    "no HTTP": b"hello",
+}
+
+
+@pytest.mark.parametrize("answer", [*ODD.values(), "drip"], ids=[*ODD, "drip"])
+def test_whatever_answers_for_rabbitmqs_dashboard(answer):
+    """Is told, within the time that an answer may take, even when a byte comes now and then."""
+
+    def serve():
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(10_000)
+            if answer != "drip":
+                return connection.sendall(answer)
+            for number in HEAD + b"[" * 100:
+                connection.sendall(bytes([number]))
+                if over.wait(0.1):
+                    return None
+
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        begin = time.monotonic()
+        with pytest.raises(Fault, match="is not RabbitMQ's management API|does not answer"):
+            totals(f"http://127.0.0.1:{server.getsockname()[1]}", Address("amqp://myuser:mypassword@localhost//"))
+        over.set()
+        thread.join()
+    assert time.monotonic() - begin < 4
+
+
+def test_what_is_taken_back_and_what_is_not(served):
+    """From behind a thousand messages of others, which keep their places, however it ends."""
+    student, ours = served, {f"ours-{number}" for number in range(20)}
+    before, after = [f"before {number}" for number in range(1000)], [f"after {number}" for number in range(50)]
+    with student.app.producer_pool.acquire(block=True) as producer:
+        for task in [*before, *sorted(ours), *after]:
+            payload = {"message": task}
+            student.app.send_task("my_ml_app.predict", [payload], task_id=task, producer=producer, retry=False)
+        # Whoever may send messages may send these too.
+        producer.publish("no task", routing_key="celery", retry=False)
+    eventually(lambda: waiting(student.app) == 1071, "all of them wait")
+    left = set(ours)
+    take_back(student.app, "celery", left, seconds=0)
+    assert left == ours
+
+    class Interrupted(set):
+        def discard(self, task):
+            super().discard(task)
+            raise KeyboardInterrupt
+
+    left = Interrupted(ours)
+    with pytest.raises(KeyboardInterrupt):
+        take_back(student.app, "celery", left)
+    assert len(left) == 19
+    eventually(lambda: waiting(student.app) == 1070, "the others are back")
+    left = {*left, "never sent"}
+    take_back(student.app, "celery", left)
+    assert left == {"never sent"}
+    eventually(lambda: waiting(student.app) == 1051, "the others are back")
+    with student.app.connection() as connection:
+        got = [connection.default_channel.basic_get("celery") for _ in range(1050)]
+    assert [message.headers["id"] for message in got] == [*before, *after]
+
+
+def test_a_view_passes_over_events_that_it_cannot_read(lab):
+    """They are counted; those after them are seen, also when what came was no event at all."""
+    student = lab
+    worker(student, "one@here", "-c", "1")
+    terminal = view(student, 200)
+    terminal.see("1 process, 0 busy")
+    with student.app.connection() as connection:
+        producer = connection.Producer(exchange=get_exchange(connection), serializer="json")
+        right = {
+            "type": "task-rejected",
+            "uuid": "1",
+            "hostname": "one@here",
+            "timestamp": time.time(),
+            "requeue": True,
+        }
+        for event in ("text", right | {"requeue": None}, right | {"uuid": {}}, right | {"timestamp": float("nan")}):
+            producer.publish(event, routing_key="task.rejected")
+        options = {"content_type": "application/x-no-such", "content_encoding": "binary", "compression": None}
+        producer.publish(b"\xff", routing_key="task.rejected", **options)
+        terminal.see("5 events could not be read")
+        if Address(student.broker).is_redis:
+            client = connection.default_channel.client
+            channel = client.pubsub_channels("*celeryev*")
+            for garbage in (b"\xff", b"[]", b"7", b"{}", b'{"properties": 7, "body": 1}'):
+                for name in channel or ["/1.celeryev/task.x"]:
+                    client.publish(name, garbage)
+    student.app.send_task("my_ml_app.predict", [{"message": "hello", "seconds": 1}], task_id="\x1b[31m[red]")
+    terminal.see("1 process, 1 busy", "1 process, 0 busy")
+    terminal.sendintr()
+    terminal.see("picture")
+    terminal.left()
+    assert "Traceback" not in terminal.seen and "Exception" not in terminal.seen
+
+
+def test_a_burst_with_one_connection_no_dashboard_and_a_predict_that_takes_its_time(with_rabbitmq):
+    """And that asks to be tried again later: until then its worker has it, though nobody tells Unacked."""
+    student = with_rabbitmq
+    text = (student.path / "celeryconfig.py").read_text()
+    (student.path / "celeryconfig.py").write_text(f"{text}\nbroker_pool_limit = 1\n")
+    (student.path / "my_ml_app.py").write_text(
+        "import time\n"
+        "from celery import Celery\n"
+        'app = Celery("my_ml_app")\n'
+        'app.config_from_object("celeryconfig")\n'
+        "@app.task(bind=True)\n"
+        "def predict(self, payload):\n"
+        "    time.sleep(2)\n"
+        '    if payload["message"].startswith("1 ") and not self.request.retries:\n'
+        "        raise self.retry(countdown=7)\n"
+    )
+    worker(student, "one@here", "-c", "2")
+    port = Address(student.broker).port
+    student.broker = student.broker.replace(f":{port}/", f":{Learner.forward(port)}/")
+    printed, status = student.run("python", "-m", "lab", "burst", "2", "--seconds", "0.1")
+    assert status == 0, printed
+    lines = printed.splitlines()
+    early, first = ([line for line in lines if part in line] for part in ("changes nothing", "done 1"))
+    assert lines.index(early[0]) < lines.index(first[0])
+    assert "your predict does not read payload" in early[0]
+    assert "Unacked is unknown: only RabbitMQ's dashboard tells it, and that does not answer." in lines
+    assert "2 of 2 sent: 2 succeeded. A prediction took 2.0 s, and not 0.1: your predict does not sleep" in printed
+
+
 def test_a_view_of_nothing_draws_nothing(student):
     terminal = view(student)
-    terminal.see(r"Nothing listens at localhost:\d+\..*Waiting")
+    terminal.see(r"Waiting … Nothing listens at localhost:\d+\.")
     terminal.sendintr()
     terminal.see("No prediction was seen, so there is nothing to draw.")
     terminal.left()
@@ -176,7 +320,7 @@ def test_a_broker_that_goes_away_and_comes_back(with_valkey):
     broker = student.given.pop()
     broker.send_signal(signal.SIGTERM)
     broker.wait()
-    terminal.see("Nothing listens at .*Waiting")
+    terminal.see("Waiting … Nothing listens at ")
     student.open(*map(str, broker.args), "--appendonly", "no")
     terminal.see("the broker was away", "No worker answers")
     student.ask("hello")
@@ -189,10 +333,10 @@ def test_a_broker_that_goes_away_and_comes_back(with_valkey):
 def test_a_virtual_host_that_goes_away_and_comes_back(with_rabbitmq, rabbitmq):
     student, (api, _) = with_rabbitmq, rabbitmq
     name = student.broker.rpartition("/")[2]
-    terminal = view(student)
+    terminal = view(student, 200)
     terminal.see("No worker answers")
     api.delete(f"/vhosts/{name}").raise_for_status()
-    terminal.see("has no virtual host .*Waiting")
+    terminal.see("Waiting … .*has no virtual host")
     api.put(f"/vhosts/{name}").raise_for_status()
     api.put(f"/permissions/{name}/myuser", json={"configure": ".*", "write": ".*", "read": ".*"}).raise_for_status()
     terminal.see("the broker was away", "No worker answers")

@@ -5,9 +5,7 @@ import re
 from conftest import RABBITMQ, ROOT, eventually, free_port, require
 
 README = (ROOT / "README.md").read_text()
-CONSOLE = re.findall(r"```console\n\$ (.*)\n((?:.*\n)*?)```", README)
-DOCKER_BLOCKS = [block for block in CONSOLE if block[0].startswith("docker")]  # for test_compose.py
-BLOCKS = [block for block in CONSOLE if block not in DOCKER_BLOCKS]
+BLOCKS = re.findall(r"```console\n\$ (.*)\n((?:.*\n)*?)```", README)
 ID = r"[0-9a-f]{8}-[0-9a-f-]{27}"
 VARIES = {  # from run to run, and from machine to machine
     ID: f"({ID})",

@@ -153,7 +153,7 @@ def shortened(line):
 def run(program, tell):
     """Run the student's producer, with a prompt that lets other output appear above it."""
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    builtins.input = PromptSession().prompt if is_terminal else echoed_input
+    builtins.input = PromptSession(enable_suspend=True).prompt if is_terminal else echoed_input
     with patch_stdout(raw=True) if is_terminal else nullcontext():
         try:
             runpy.run_path(program, run_name="__main__")

@@ -66,6 +66,36 @@ def test_in_a_terminal_output_does_not_garble_what_is_typed(student):
     student.nothing_runs()
 
 
+def test_ctrl_z_and_fg(student):
+    shell = student.open("bash", "--norc", "-i")
+    shell.sendline("PS1='shell''> '; make lab")
+    shell.see(PROMPT)
+    shell.send("half a ")
+    shell.see("half a")
+    shell.send("\x1a")
+    shell.see("Stopped +make lab", "shell> ")
+    assert student.app.control.ping(timeout=5, limit=1)  # the worker goes on
+    shell.sendline("fg")
+    shell.see("half a")
+    shell.sendline("message")
+    shell.see("Sent as task", f'Result of {ID}: {{"message": "half a message"')
+    shell.sendline("exit")
+    shell.see("Stopping what was started here", "shell> ")
+    shell.sendline("exit")
+    student.nothing_runs()
+
+
+def test_a_signal_that_is_ignored_from_the_start_stays_so(student):
+    script = student.open("sh", "-c", "python -m lab servers & wait")  # a shell's background job ignores Ctrl-C
+    script.see("Ctrl-C ends what was started here")
+    servers = next(p for p in student.processes() if p.cmdline()[1:] == ["-m", "lab", "servers"])
+    servers.send_signal(signal.SIGINT)
+    assert "Both answer already" in student.run("python", "-m", "lab", "servers")[0]
+    servers.send_signal(signal.SIGTERM)
+    script.left()
+    student.nothing_runs()
+
+
 def test_a_pasted_block_and_a_failure_at_the_prompt(student):
     lab = student.open(*START)
     lab.see(PROMPT)

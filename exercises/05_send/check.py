@@ -126,7 +126,7 @@ def not_taken(desk):
 
 def look_for_error(one):
     if failed := one.event("task-failed"):
-        error = in_printed_line(failed["traceback"] or failed["exception"])
+        error = in_printed_line(failed["traceback"] or "") or failed["exception"]
         raise Failing(worker=failed["hostname"], error=error)
 
 

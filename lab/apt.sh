@@ -11,7 +11,7 @@ if [ "$(id -u)" = 0 ]; then
 elif sudo -n true 2>/dev/null; then
     sudo="sudo -n"
 else
-    echo "This needs an administrator: sudo apt-get install $*" >&2
+    echo "This needs an administrator. Type \`sudo apt-get install $*\`, and then the same as before once more." >&2
     exit 1
 fi
 echo "Installing $* …"

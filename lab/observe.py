@@ -78,8 +78,8 @@ class NothingListens(Wrong):
 class AnothersServer(Wrong):
     """What listens at {where} belongs to {owner}, and is not for you: the lab of somebody else, perhaps."""
 
-    next = """Write a port of your own into {place}, 5673 for example instead of 5672, and type `make lab` or
-        `make servers` in the lab's own folder"""
+    next = """For a server of your own, write another port into the address in {place}, {other} for example, and start
+        the lab again"""
 
 
 class WrongPassword(Wrong):
@@ -230,7 +230,7 @@ def ask(url):
     product, log_in = ("RabbitMQ", _log_in_to_rabbitmq) if address.is_rabbitmq else ("Redis", _log_in_to_redis)
     facts = {"where": f"{address.host}:{address.port}", "place": place(url)}
     if address.is_local and (owner := stranger(address.port)):
-        raise AnothersServer(owner=owner, **facts)  # who must not hear the password
+        raise AnothersServer(owner=owner, other=address.port + 1, **facts)  # who must not hear the password
     try:
         socket.create_connection((address.host, address.port), ANSWER).close()
         return within(LOGIN, log_in, address, facts)

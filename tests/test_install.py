@@ -26,11 +26,17 @@ def bare(tmp_path):
     student.close()
 
 
+def script(folder, name, text):
+    """A program of that name."""
+    path = folder / name
+    path.unlink(missing_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
 def make_lab(student, python, **env):
     """What `make lab` prints and its exit status, where python3 is a shell script."""
-    script = student.path / "bin" / "python3"
-    script.write_text(f"#!/bin/sh\n{python}\n")
-    script.chmod(0o755)
+    script(student.path / "bin", "python3", python)
     return student.run("make", "lab", PATH=str(student.path / "bin"), **env)
 
 
@@ -128,9 +134,7 @@ def test_it_installs_again_what_no_longer_fits(quick):
     assert again() and not again()
     python.write_text("#!/bin/sh\nexit 1\n")  # which is what one that is too old says
     assert again() and not again()
-    other = quick.path / "bin" / "python3.99"
-    other.write_text("#!/bin/sh\n" + QUICK.replace("3.12.1", "3.99.0"))
-    other.chmod(0o755)
+    script(quick.path / "bin", "python3.99", QUICK.replace("3.12.1", "3.99.0"))
     assert again("PYTHON=python3.99") and not again("PYTHON=python3.99") and not again()
 
 
@@ -145,6 +149,25 @@ def test_a_drive_without_symbolic_links(quick):
     (quick.path / "bin" / "ln").symlink_to(shutil.which("false"))
     printed, status = make_lab(quick, QUICK)
     assert status != 0 and "This drive has no symbolic links. Put the lab into your home folder" in printed
+
+
+def test_rabbitmq_that_is_installed_already_or_cannot_be(bare):
+    programs = bare.path / "bin"
+
+    def run(*command):
+        return bare.run(*command, PATH=str(programs))[0]
+
+    script(programs, "rabbitmq-server", "")
+    script(programs, "pgrep", "exit 1")
+    assert run("make", "rabbitmq") == "RabbitMQ is installed. The next `make lab` uses it.\n"
+    script(programs, "pgrep", "exit 0")
+    assert "stop it: sudo systemctl disable --now rabbitmq-server" in run("make", "rabbitmq")
+    apt = ("sh", "lab/apt.sh", "rabbitmq-server")
+    assert "(on macOS: brew install rabbitmq)" in run(*apt)
+    script(programs, "apt-get", "")
+    script(programs, "id", "echo 1000")
+    script(programs, "sudo", "exit 1")
+    assert "Type `sudo apt-get install rabbitmq-server`, and then the same as before once more." in run(*apt)
 
 
 @pytest.mark.parametrize("end", ["", "import sys; del sys.orig_argv; sys.version_info = (3, 9)"])

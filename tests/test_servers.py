@@ -131,12 +131,12 @@ def test_a_missing_virtual_host(with_rabbitmq):
 
 
 def test_rabbitmq_that_does_not_start(own_node):
-    (own_node.path / ".lab" / "rabbitmq" / "data").mkdir(parents=True)
-    (own_node.path / ".lab" / "rabbitmq" / "data" / "lab@localhost").write_text("a file is in the way")
+    (own_node.path / ".lab" / "rabbitmq" / "conf.d").mkdir(parents=True)
+    (own_node.path / ".lab" / "rabbitmq" / "conf.d" / "odd.conf").write_text("what is this\n")
     printed, status = own_node.run(*START, typed="hi\n")
     assert status == 0 and "Result of" in printed
     assert re.search(r"The rabbitmq ended at its start \(exit status \d+\)\. Its last words are in \S+\.", printed)
-    assert not (own_node.path / "erl_crash.dump").exists()
+    assert not (own_node.path / "erl_crash.dump").exists()  # but in .lab, with all the rest
 
 
 def test_something_else_at_the_port(student):
@@ -254,7 +254,8 @@ def test_the_server_of_another_person_is_neither_used_nor_told_the_password(stud
         printed, status = student.run(*START, typed="hi\n")
     assert status == 0 and "Result of" in printed
     assert f"What listens at localhost:{port} belongs to the user 12345, and is not for you" in printed
-    assert "Write a port of your own into CELERY_BROKER_URL" in printed and "So Valkey stands in." in printed
+    assert "another port into the address in CELERY_BROKER_URL" in printed and f"{port + 1} for example" in printed
+    assert "So Valkey stands in." in printed
 
 
 def test_whose_server_it_is(monkeypatch):

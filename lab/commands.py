@@ -67,12 +67,12 @@ def line(mark, text, **style):
 
 def show(text):
     """Show a text of ours: its paragraphs, and its blocks of code as they can be copied."""
-    for number, part in enumerate(re.split(r"^ *```.*$\n?", text.replace("**", ""), flags=re.MULTILINE)):
+    for number, part in enumerate(re.split(r"^ *```.*$\n?", text, flags=re.MULTILINE)):
         if number % 2:
             click.echo(textwrap.dedent(part))
         elif part := part.strip():
             for paragraph in re.split(r"\n\s*\n", part):
-                click.echo(filled(paragraph, columns()) + "\n")
+                click.echo(filled(paragraph.replace("**", ""), columns()) + "\n")
 
 
 def say(what):
@@ -288,7 +288,8 @@ def watch(heed_interrupt, exercise):
     while exercise:
         ask_to_predict(exercise, progress)
         if before:  # as long as nothing is done for it, it cannot have been learned
-            click.echo("It is checked when you change a file or start something.")
+            number = exercise.number
+            click.echo(f"It is checked when you do something for it. `python -m lab check {number}` looks at once.")
             wait_for_change(before, heed_interrupt)
         before, outcome = fingerprint(), checked(exercise, progress)
         while not outcome.passed:

@@ -16,7 +16,7 @@ import pexpect
 from celery import Celery
 from celery.app.defaults import SETTING_KEYS
 
-from lab.fault import Fault, Wrong
+from lab.fault import Wrong
 
 TASK = "my_ml_app.predict"
 POOL = 10  # connections: who asks workers, listens and sends at the same time would wait for ever with the student's 1
@@ -101,8 +101,6 @@ def load(name):
     require(file)
     try:
         return importlib.import_module(name)
-    except Fault:  # the deadline of a check, which passed meanwhile
-        raise
     except (Exception, SystemExit) as error:
         raise NotImportable(file=file, error=in_own_line(error)) from None
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -154,7 +155,7 @@ def test_watch_waits_until_something_is_done_for_the_next_exercise(folder):
     predict(terminal)
     terminal.see("Passed", f"Next: {COMPOSE.label}")
     predict(terminal)
-    terminal.see("It is checked when you change a file")
+    terminal.see("It is checked when you do something for it")
     (folder.path / "Dockerfile").touch()
     terminal.see("Passed", "You have passed every exercise")
 
@@ -176,7 +177,7 @@ def test_a_log_in_the_folder_is_nothing_that_a_student_did(folder, monkeypatch):
     for name in ("nohup.out", "worker.log", "celerybeat-schedule", "progress.json"):
         (folder.path / name).write_text("new")
     assert fingerprint()[0] == before
-    for name in ("Dockerfile", "helper.py", ".env.example"):  # handed out, the student's own, an exercise's
+    for name in ("Dockerfile", "helper.py"):  # handed out, and the student's own
         (folder.path / name).write_text("new")
         assert fingerprint()[0] != before
         before = fingerprint()[0]
@@ -247,6 +248,45 @@ def test_whatever_the_students_file_does_the_check_ends_with_a_sentence(folder, 
     assert status == 1 and sentence in printed
     assert "Traceback" not in printed and "noise" not in printed
     folder.nothing_runs()
+
+
+LATE = """
+import time
+from pathlib import Path
+from lab.desk import unhurried
+
+DEADLINE = 0.5
+
+def check(desk):
+    try:
+        yield "the sun"
+        try:
+            {wait}
+        except Exception:
+            pass
+    finally:
+        with unhurried():
+            time.sleep(1)
+            Path("tidy").touch()
+"""
+
+
+@pytest.mark.parametrize(
+    "wait, what",
+    [
+        ('desk.wait(lambda: None, "the moon to rise", 9)', "the moon to rise"),
+        ('desk.wait(lambda: True, "the moon to rise", 9); time.sleep(9)', "what comes after “the sun”"),
+    ],
+)
+def test_a_deadline_names_what_was_waited_for_and_lets_a_check_tidy_up(tmp_path, wait, what):
+    exercise = tmp_path / "90_late"
+    exercise.mkdir()
+    (exercise / "check.py").write_text(LATE.format(wait=wait))
+    done = subprocess.run([sys.executable, "-m", "lab.check", exercise], cwd=tmp_path, capture_output=True, check=True)
+    said = [json.loads(line) for line in done.stdout.split(b"\n") if line]
+    wrong = next(line["wrong"] for line in said if "wrong" in line)
+    assert wrong == f"The check waited for {what}, and it did not happen in 0.5 seconds"
+    assert (tmp_path / "tidy").exists() and said[-1] == {"over": True}
 
 
 def test_a_file_that_hides_a_module_is_named_before_anything_else_happens(folder):
@@ -388,11 +428,11 @@ def test_no_colour_where_none_is_wanted(folder):
 
 
 def test_the_code_of_a_hint_can_be_copied(folder):
-    for _ in range(3):
-        terminal = folder.open(*LAB, "hint", "10")
+    for _ in COMPOSE.hints:
+        terminal = folder.open(*LAB, "hint", str(COMPOSE.number))
         assert terminal.left() == 0
-    lines = terminal.before.replace("\r\n", "\n")
-    assert "\nworker:\n  build: .\n  command: celery -A my_ml_app worker --autoscale=10,2\n" in lines
+    blocks = re.findall(r"^ *```\w+\n(.*?)^ *```", COMPOSE.hints[-1], re.MULTILINE | re.DOTALL)
+    assert blocks and all(f"\n{textwrap.dedent(block)}\n" in terminal.before.replace("\r", "") for block in blocks)
 
 
 def test_the_doctor_works_in_a_students_folder(folder):

@@ -180,7 +180,7 @@ def test_another_python_than_that_of_venv(tmp_path, end):
         command.remove("-S")
     done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True)
     assert done.returncode == 1 and b"Traceback" not in done.stderr
-    assert b"does not have the lab's packages. Type `. .venv/bin/activate` in the lab's folder" in done.stderr
+    assert b"does not have the lab's packages. Type `. .venv/bin/activate` in each terminal" in done.stdout
 
 
 def test_what_is_imported_is_required():

@@ -12,7 +12,7 @@ from pathlib import Path
 from lab.desk import OtherArguments
 from lab.fault import Fault
 from lab.history import OVER
-from lab.observe import ANSWER, AWAY, ask, take_back
+from lab.observe import ANSWER, AWAY, ask, ask_workers, take_back
 
 AGAIN = 1  # seconds until what could not be sent is tried again
 QUIET = 5  # seconds in which nothing happens, and nobody has a prediction, until it is called lost
@@ -117,7 +117,8 @@ class Burst:
         ask(self._desk.app.conf.broker_url)
         left = set(tasks)
         try:
-            self._desk.app.control.revoke_by_stamped_headers({"burst": self._mark})
+            revoked = {"headers": {"burst": self._mark}, "terminate": False, "signal": "TERM"}
+            ask_workers(self._desk.app, "revoke_by_stamped_headers", **revoked)
             take_back(self._desk.app, self._desk.queue, left)
         except AWAY as error:
             raise Fault(f"The broker does not answer: {error}") from None

@@ -13,7 +13,7 @@ from kombu import Consumer
 
 from lab.fault import Fault
 from lab.history import POOL, TASK, has, is_fact, is_name, is_number
-from lab.observe import ANSWER, AWAY, Totals, ask, totals, wait_until
+from lab.observe import ANSWER, AWAY, ONCE, Totals, ask_workers, takes_messages, totals, wait_until
 
 LOOK = 0.1  # seconds between two looks for events
 HEARING = 1  # seconds in which every worker answers a question to all of them
@@ -53,7 +53,7 @@ def hearing(app, note, unread=lambda: None):
 
     def listen():
         # Not Celery's own loop, which ends at the first message that it cannot read, and its queue with it.
-        with suppress(*AWAY), app.connection_for_read() as connection:
+        with suppress(*AWAY), app.connection_for_read(transport_options=ONCE) as connection:
             queue = app.events.Receiver(connection, queue_ttl=TTL).queue
             options = {"callbacks": [receive], "no_ack": True, "accept": ["json"]}
             with Consumer(connection, [queue], on_decode_error=lambda *_: unread(), **options):
@@ -77,7 +77,7 @@ def hearing(app, note, unread=lambda: None):
     listener = threading.Thread(target=listen, daemon=True)
     # A connection of its own: the app's pool may have one only, for whoever sends.
     with (
-        app.connection_for_write() as connection,
+        app.connection_for_write(transport_options=ONCE) as connection,
         app.events.Dispatcher(connection, buffer_while_offline=False) as announcer,
     ):
         connection.connect()
@@ -92,7 +92,7 @@ def hearing(app, note, unread=lambda: None):
 
 
 def is_event(event):
-    """Whether it has what every event has: its kind, from whom it is, and when, within a day from now."""
+    """Whether it has what every event has: its kind, who sent it, and when, within a day from now; a task has an id."""
     return (
         isinstance(event, dict)
         and isinstance(event.get("type"), str)
@@ -100,15 +100,13 @@ def is_event(event):
         and "@" in event["hostname"]
         and is_number(event.get("timestamp"))
         and abs(event["timestamp"] - time.time()) < DAY
+        and ("uuid" not in event or is_name(event["uuid"]))
     )
 
 
 def switch_events_on(app, workers=None, connection=None):
     """Let workers, by default all, send events of their tasks: their names, and of these who did not do so before."""
-    answers = app.control.enable_events(
-        workers, reply=True, timeout=HEARING, limit=workers and len(workers), connection=connection
-    )
-    said = {name: say for answer in answers or [] for name, say in answer.items()}
+    said = ask_workers(app, "enable_events", workers, HEARING, connection)
     return list(said), [name for name, say in said.items() if say == EVENTS_SWITCHED_ON]
 
 
@@ -165,7 +163,7 @@ class Follower:
         why = None
         while not self._over.is_set():
             try:
-                ask(self._app.conf.broker_url)
+                self._takes_messages()
                 with hearing(self._app, self._note, self._could_not_read) as heard:
                     why = None
                     self._tell("broker", answers=True)
@@ -191,7 +189,7 @@ class Follower:
             thread.join(ANSWER)
 
     def _repeat(self, failed, job, every):
-        with suppress(*AWAY), self._app.connection_for_read() as connection:
+        with suppress(*AWAY, Fault), self._app.connection_for_read(transport_options=ONCE) as connection:
             connection.connect()
             while not failed.wait(every):
                 try:
@@ -226,12 +224,18 @@ class Follower:
             self._queues.add(queue)
 
     def _call_roll(self, connection):
-        """Find all workers, also those without heartbeats, and let them send events."""
-        self._switch_events_on(None, connection)
+        """Find all workers, also those without heartbeats, and let them send events. Raises Fault."""
+        if not self._switch_events_on(None, connection):
+            self._takes_messages()  # or no worker can be asked
+
+    def _takes_messages(self):
+        broker = self._desk.broker
+        takes_messages(broker.url, self._desk.dashboard(broker))
 
     def _switch_events_on(self, workers, connection):
         found, _ = switch_events_on(self._app, workers, connection)
         self._signs |= dict.fromkeys(found, time.time())
+        return found
 
     def _ask(self, connection):
         for worker in [worker for worker in self._leaving & self._signs.keys() if self._is_gone(worker)]:
@@ -239,17 +243,16 @@ class Follower:
         known = sorted(self._signs.keys() - self._leaving)
         if new := [worker for worker in known if worker not in self._pools]:
             self._switch_events_on(new, connection)
-            for queues in (self._inspect(connection, new).active_queues() or {}).values():
+            for queues in self._answers(connection, "active_queues", new).values():
                 for queue in queues:
                     self._count_too(queue["name"])
         if known:
-            inspect = self._inspect(connection, known)
-            pools, active = inspect.stats() or {}, inspect.active() or {}
+            pools, active = (self._answers(connection, what, known) for what in ("stats", "active"))
             for worker in known:
                 self._see(worker, pools.get(worker), active.get(worker))
 
-    def _inspect(self, connection, workers):
-        return self._app.control.inspect(workers, HEARING, connection=connection, limit=len(workers))
+    def _answers(self, connection, command, workers):
+        return ask_workers(self._app, command, workers, HEARING, connection)
 
     def _see(self, worker, stats, active):
         if stats:

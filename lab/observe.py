@@ -437,19 +437,19 @@ def _task_of(message):
         return None
 
 
-def ask_workers(app, command, names=None, timeout=1, **arguments):
+def ask_workers(app, command, names=None, timeout=1, connection=None, **arguments):
     """What workers answer to a command of `celery inspect` or `celery control`: {name: answer}, or {} when none does.
 
     Asked are those in names, or all that answer within timeout seconds. It takes a few seconds longer, and no more,
     when the broker is away, frozen, or takes no messages: Celery's own way to ask tries for ever, and needs two
-    connections of a pool that may have one.
+    connections of a pool that may have one. Over a connection of the caller's, what is wrong with it is raised.
     """
-    connection = app.connection_for_write(transport_options=ONCE)
+    own = connection or app.connection_for_write(transport_options=ONCE)
     try:
         mailbox = _Mailbox(
             app.conf.control_exchange,
             "fanout",
-            connection,
+            own,
             app.clock,
             app.conf.accept_content,
             app.conf.task_serializer,
@@ -457,9 +457,12 @@ def ask_workers(app, command, names=None, timeout=1, **arguments):
         answers = mailbox.call(names, command, arguments, timeout)
         return {name: said for answer in answers for name, said in answer.items()}
     except AWAY:
+        if connection:
+            raise
         return {}
     finally:
-        connection.collect()  # to close it properly means to wait for an answer
+        if not connection:
+            own.collect()  # to close it properly means to wait for an answer
 
 
 class _Mailbox(Mailbox):

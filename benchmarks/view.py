@@ -1,6 +1,6 @@
 """How much a running `view` slows predictions down, and what 100,000 of them cost it in memory and time.
 
-    python tests/bench_view.py
+    .venv/bin/python benchmarks/view.py [PREDICTIONS]
 
 takes a quarter of an hour. It starts servers and a worker of its own, in a temporary folder.
 """
@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from conftest import Student, eventually, free_port
 

@@ -633,7 +633,17 @@ WRONG = {
     "a port turned round": ("127.0.0.1:6379:6379", "6379:127.0.0.1:6379", "6379:127.0.0.1:6379|invalid"),
     "the app behind": ("celery -A my_ml_app worker", "celery worker -A my_ml_app", "-A and the app come first"),
     "a password in the command": ("app flower", "app flower --basic-auth=me:mine", "password in command of flower"),
-    "a tab": ("    stop_grace_period", "\tstop_grace_period", "cannot be used: .*line 4[5-9]"),
+    "no space": ("image: redis", "image:redis", "a space is missing after a colon"),
+    "another column": (
+        "  redis:\n    image",
+        "redis:\n    image",
+        "'worker:': this line, or one above it, begins in a column",
+    ),
+    "an open quote": ("- 127.0.0.1:5555:5555", '- "127.0.0.1:5555:5555', "line 5[0-9], .*5555.*not closed"),
+    "no settings": ("  redis:\n    image", "  nothing:\n  redis:\n    image", "nothing.*(settings|mapping)"),
+    "a list": (REFERENCE, "- a\n", "no `services:`"),
+    "nothing at all": (REFERENCE, "", "no `services:`"),
+    "a tab": ("    stop_grace_period", "\tstop_grace_period", "line 4[5-9], .*begins with a tab"),
     "a service depends on nothing": (HEALTHY, HEALTHY + "    db: {condition: service_started}\n", "db"),
 }
 

@@ -25,6 +25,12 @@ WRITTEN = re.compile(r"://[^/@\s:]*:[^$@\s/]+@|--(?:basic[-_]auth|requirepass|pa
 ASKED = re.compile(r"--basic[-_]auth[= ](\S+)")
 
 CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
+YAML = {  # what its reader says, and what a student does
+    "block end": "this line, or one above it, begins in a column where it does not belong",
+    "mapping values": "a space is missing after a colon, here or in the line above",
+    "end of stream": "a quote or bracket is opened and not closed",
+    "start any token": "a line begins with a tab, or with a sign that has to stand in quotes",
+}
 QUOTES = "\"'"
 UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 0.001, "us": 0.000001}
 # What Compose knows, as far as a slip of the pen could come near it.
@@ -121,6 +127,12 @@ class PublishedPassword(Wrong):
     next = "Set a password of your own in `.env`, or open it to this machine only"
 
 
+class OpenInterface(Wrong):
+    """{service} takes orders from any web page that you visit: FLOWER_UNAUTHENTICATED_API is set."""
+
+    next = "Leave it out: Flower's own pages work without it, and its interface for programs asks for a password then"
+
+
 class HostNetwork(Wrong):
     """{service} is in this machine's own network: everybody who can reach this machine reaches all its ports."""
 
@@ -155,6 +167,7 @@ RECOGNISES = (
     StopTooShort,
     OpenToTheWorld,
     PublishedPassword,
+    OpenInterface,
     HostNetwork,
     OnlyInside,
     CredentialsWritten,
@@ -241,6 +254,8 @@ def check(desk):
         if service.network == "host" and (service not in cast[FLOWER] or listens(service) not in LOCAL):
             raise HostNetwork(service=service.name)
     for flower in cast[FLOWER]:
+        if is_true(flower.environment.get("FLOWER_UNAUTHENTICATED_API")):
+            raise OpenInterface(service=flower.name)
         if listens(flower) in LOCAL and not flower.network:
             raise OnlyInside(service=flower.name, address=listens(flower))
     own = [published or target for players in cast.values() for one in players for _, published, target in one.ports]
@@ -382,7 +397,7 @@ def read(file):
         document = json.loads(said.stdout)
     else:
         document = without_docker(file)  # which names the right line, where it is no YAML
-        if said and docker("version").returncode == 0:
+        if said and docker("version").returncode == 0 and isinstance(document, dict) and document.get("services"):
             complain(file, said.stderr)
     if not isinstance(document, dict) or not isinstance(document.get("services"), dict):
         complain(file, "it has no `services:`, with each service below")
@@ -437,8 +452,11 @@ def load(path, file):
     try:
         document = yaml.load(path.read_text(), Loader)
     except yaml.MarkedYAMLError as error:
-        number = min(error.problem_mark.line, len(text := path.read_text().splitlines()) - 1)
-        complain(file, f"{error.problem}, in line {number + 1}: {text[number].strip()!r}")
+        mark = error.context_mark if "end of stream" in error.problem else error.problem_mark
+        text = path.read_text().splitlines()
+        number = min(mark.line, len(text) - 1)
+        why = next((ours for theirs, ours in YAML.items() if theirs in error.problem), error.problem)
+        complain(file, f"line {number + 1}, {text[number].strip()!r}: {why}")
     except FileNotFoundError:
         complain(file, f"it needs {path}, which is not there")
     except (yaml.YAMLError, ValueError, OSError) as error:
@@ -487,6 +505,8 @@ def complain(file, words):
 
 def as_service(name, raw, folder, settings):
     """The Service that stands under a name, given in Compose's short or long forms."""
+    if not isinstance(raw, dict):
+        raise Refused("below its name, and further right, each of its settings has a line of its own")
     given = filled_in(raw, settings)
     built = instructions(given["build"], folder) if given.get("build") else {}
     image = (built.get("FROM") or given.get("image") or "").split(" ")[0].rpartition("/")[2]

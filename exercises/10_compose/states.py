@@ -92,6 +92,14 @@ def published_password(student):
     (student.path / ".env").write_text("FLOWER_ADDRESS=0.0.0.0\n")
 
 
+def open_interface(student):
+    """As advice on the Internet has it, for Flower's API."""
+    student.solve()
+    student.edit(
+        FILE, "  environment:\n    CELERY", "  environment:\n    FLOWER_UNAUTHENTICATED_API: 'true'\n    CELERY"
+    )
+
+
 def host_network(student):
     student.solve()
     student.edit(FILE, "    image: redis", "    network_mode: host\n    image: redis")

@@ -109,7 +109,8 @@ class Keeper:
             child = self.children[news["name"]]
             if "pid" in news:
                 child.pid = news["pid"]
-                self._record.add(child)
+                if self._record:
+                    self._record.add(child)
                 child.started.set()
             else:
                 child.code = news["code"]

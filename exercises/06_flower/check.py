@@ -113,7 +113,7 @@ def place(address):
 def broker_of(flower):
     """Address of the broker that Flower listens to, as its page Broker has it."""
     if url := re.search(r"broker-url[^>]*>\s*(\S+?)\s*<", page(flower, "/broker").text):
-        return Address(unescape(url[1]))
+        return Address(re.sub(r":\*+@", ":hidden@", unescape(url[1])))  # Flower does not show the password
     raise NotFlower(flower=flower, found="its page Broker names no broker")
 
 

@@ -70,10 +70,15 @@ def make_private(folder):
         raise OSError(errno.ELOOP, "it is a symbolic link")
     if folder.stat().st_uid != os.geteuid():
         raise OSError(errno.EPERM, f"it belongs to {user(folder.stat().st_uid)}")
-    if folder.stat().st_mode & 0o077:
+    mode = folder.stat().st_mode
+    if mode & 0o077:
         folder.chmod(0o700)
     if folder.stat().st_mode & 0o077:
         raise OSError(errno.EPERM, "nothing can be private on this file system. Put the lab into your home in Linux")
+    if mode & 0o022:  # anybody may have put anything there: a log that is a link, and would be emptied, for example
+        for path in sorted(folder.rglob("*"), reverse=True):
+            if path.is_symlink() or path.lstat().st_uid != os.geteuid():
+                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 class Claim:

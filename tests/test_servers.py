@@ -5,6 +5,7 @@ import fcntl
 import os
 import pwd
 import re
+import shutil
 import signal
 import socket
 from contextlib import contextmanager
@@ -309,7 +310,16 @@ def test_the_folder_is_ours_and_private(tmp_path, monkeypatch):
     folder = tmp_path / ".lab"
     folder.mkdir(mode=0o777)
     folder.chmod(0o777)
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    (folder / "worker.log").symlink_to(precious)  # by somebody who hopes that the lab empties it
+    (folder / "runs").mkdir()
+    (folder / "runs" / "mine.jsonl").write_text("kept")
     assert Folder().problem is None and folder.stat().st_mode & 0o777 == 0o700
+    Folder().log("worker").write_bytes(b"")
+    assert precious.read_text() == (folder / "runs" / "mine.jsonl").read_text() == "kept"
+    shutil.rmtree(folder / "runs")
+    (folder / "worker.log").unlink()
     with monkeypatch.context() as patch:
         folder.chmod(0o777)
         patch.setattr(Path, "chmod", lambda *_: None)  # a Windows drive forgets it

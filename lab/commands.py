@@ -97,8 +97,11 @@ def headline(exercise, progress):
     click.secho(f"{exercise.label} {exercise.title} · {where(progress)}", bold=True)
 
 
-def checked(exercise, progress, before=None):
-    """Check an exercise, show and keep what was found, and return the Outcome. What is as before is not shown again."""
+def checked(exercise, progress, before=None, edited=False):
+    """Check an exercise, show and keep what was found, and return the Outcome.
+
+    What is as before is not shown again; where the student has edited something, that is said.
+    """
     lines = []
     if not before:
         headline(exercise, progress)
@@ -113,6 +116,8 @@ def checked(exercise, progress, before=None):
         line("Passed", f"in {outcome.seconds:.1f} s", fg="green")
     elif is_new or not before:
         click.echo(f"Stuck? `python -m lab hint {exercise.number}`")
+    elif edited:
+        line("…", "looked again: it is as before", dim=True)
     return outcome
 
 
@@ -144,8 +149,8 @@ def explain(exercise, progress):
     click.echo()
     show(question)
     if letter != answer and letter in choices:
-        line(f"{letter})", f"{choices[letter]}: you predicted this")
-    line(f"{answer})", f"{choices[answer]}: {'you were right' if letter == answer else 'this is right'}", bold=True)
+        line(f"{letter})", f"{choices[letter]} (you predicted this)")
+    line(f"{answer})", f"{choices[answer]} ({'you were right' if letter == answer else 'this is right'})", bold=True)
     click.echo()
     show(exercise.why.removeprefix(f"**{answer})** "))
 
@@ -294,7 +299,8 @@ def watch(heed_interrupt, exercise):
         before, outcome = fingerprint(), checked(exercise, progress)
         while not outcome.passed:
             wait_for_change(before, heed_interrupt, AGAIN if outcome.passes else float("inf"))
-            before, outcome = fingerprint(), checked(exercise, progress, outcome)
+            now = fingerprint()
+            before, outcome = now, checked(exercise, progress, outcome, edited=now[0] != before[0])
         explain(exercise, progress)
         show_next(progress)
         exercise = unsolved(progress)

@@ -18,7 +18,7 @@ from test_exercises import words
 
 from lab import __main__, commands
 from lab.commands import fingerprint, is_labs
-from lab.course import course
+from lab.course import Exercise, course
 from lab.fault import Fault
 from lab.progress import Progress
 
@@ -55,6 +55,15 @@ def test_new_hands_out_every_stub_and_says_where_to_begin(folder):
     assert given == {".gitignore"} | {stub.name for exercise in COURSE for stub in exercise.stubs}
     printed, _ = folder.run(*LAB, "list")
     assert printed.startswith(f"→ {COURSE[0].label} ") and f"{COURSE[0].path.name}/README.md" in printed
+
+
+def test_what_a_desktop_leaves_in_a_stub_is_not_handed_out(tmp_path):
+    stub = tmp_path / "90_stub" / "stub"
+    (stub / "__pycache__").mkdir(parents=True)
+    for name in ("send.py", ".env.example", ".DS_Store", "._send.py", "send.py~", ".send.py.swp", "__pycache__/x.pyc"):
+        (stub / name).touch()
+    (stub / "link.py").symlink_to("send.py")
+    assert [file.name for file in Exercise(stub.parent).stubs] == [".env.example", "link.py", "send.py"]
 
 
 def test_new_overwrites_nothing(folder):

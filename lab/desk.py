@@ -540,10 +540,15 @@ class Desk:
 
     def inspect(self, what):
         """What `celery inspect WHAT` says of the worker now; None when it says nothing for a second."""
+        return self.inspect_all(what).get(self.worker.name)
+
+    def inspect_all(self, what):
+        """What `celery inspect WHAT` says now of each worker that takes the student's messages, {name: answer}."""
         with suppress(*AWAY):
-            inspect = self.app.control.inspect(destination=[self.worker.name], timeout=HEARING, limit=1)
-            return (getattr(inspect, what)() or {}).get(self.worker.name)
-        return None
+            names = [worker.name for worker in self.takers]
+            inspect = self.app.control.inspect(destination=names, timeout=HEARING, limit=len(names))
+            return getattr(inspect, what)() or {}
+        return {}
 
     @cached_property
     def flower(self):

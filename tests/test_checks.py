@@ -103,24 +103,15 @@ def test_a_result_that_is_stored_a_moment_after_its_event_is_read():
     class Sent:
         id, seen, is_over = "check-1", {"task-started", "task-succeeded"}, True
 
-        def event(self, kind):
-            return {"type": kind} if kind in self.seen else None
-
     class Result:
         app = Celery("another", backend="cache+memory://", set_as_current=False)
-        id, result, looks = "check-1", {"prediction": "statement"}, iter([False, False, True])
-        forgotten = False
+        state, result, looks = "SUCCESS", {"prediction": "statement"}, iter([False, False, True])
 
         def ready(self):
             return next(self.looks, True)
 
-        def forget(self):
-            self.forgotten = True
-
     class Student(Desk):
         worker = None
 
-    result = Result()
-    facts = list(CHECKS[11].later(Student(), Sent(), result))
+    facts = list(CHECKS[11].later(Student(), Sent(), Result()))
     assert facts[0] == "predict: returned {'prediction': 'statement'}"
-    assert result.forgotten

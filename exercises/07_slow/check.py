@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import time
 from contextlib import suppress
 
@@ -41,7 +42,13 @@ class BusyWaiting(Wrong):
     next = "A sleep takes as long as a loop, and leaves the processor to others. Then start the worker again"
 
 
-RECOGNISES = (AfterReturn, Misplaced, AsyncPredict, NotSlow, Fails, BusyWaiting)
+class OneThing(Wrong):
+    """{worker} was started with `--pool=solo`: it does one thing at a time, and answers nobody while it predicts."""
+
+    next = "In terminal 2: Ctrl-C, then `celery -A my_ml_app worker --concurrency=2`"
+
+
+RECOGNISES = (OneThing, AfterReturn, Misplaced, AsyncPredict, NotSlow, Fails, BusyWaiting)
 
 
 def check(desk):
@@ -51,11 +58,14 @@ def check(desk):
     if inspect.iscoroutinefunction(desk.task.run):
         raise AsyncPredict()
     yield desk.worker_fact()
+    if "solo" in desk.worker.stats["pool"].get("implementation", ""):
+        raise OneThing(worker=desk.worker.name)
     used = {}  # seconds of a processor that a pool process had used, and when, at the first look
 
     def one_ran_long():
         """A prediction that has run for long, sent by anybody; one of the student's own, if there is one."""
-        for run in sorted(desk.inspect("active") or [], key=is_of_the_check):
+        runs = itertools.chain.from_iterable(desk.inspect_all("active").values())
+        for run in sorted(runs, key=is_of_the_check):
             pid = run["worker_pid"]
             used.setdefault(pid, (processor_time(desk, pid), time.monotonic()))
             watched = time.monotonic() - used[pid][1]

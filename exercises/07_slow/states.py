@@ -16,6 +16,11 @@ def reference(student):
     student.worker()
 
 
+def one_thing(student):
+    student.solve()
+    student.worker("--pool=solo")
+
+
 def after_return(student):
     """The stub's `return` was left where it stood."""
     student.solve()

@@ -9,7 +9,6 @@ from lab.observe import Totals
 KEEPS_WORKER_BUSY = True  # for as long as a prediction takes
 
 MOST = 10  # pool processes that the exercise asks for
-MESSAGES = 21  # that the check sends: 10 run, 10 may wait in the worker, and 1 in the queue
 SLOW = 3  # seconds, as in exercise 07
 STILL = 1  # seconds for a moment in which nothing moves
 PATIENCE = 4  # seconds for the pool to grow
@@ -41,10 +40,11 @@ RECOGNISES = (DoesNotGrow, TooFast, PrefetchHides)
 
 @dataclass
 class Places:
-    """Where the messages are, at one moment: in the broker, reserved by the worker, running there; prefetch is how
-    many of them the worker may hold before they run."""
+    """Where the messages are, at one moment: in the broker, reserved by workers, running there; prefetch is how many
+    these many workers may hold before they run."""
 
     broker: Totals
+    workers: int
     reserved: int
     running: int
     prefetch: int
@@ -54,35 +54,41 @@ class Places:
         return self.broker.ready + self.reserved + self.running
 
     @property
+    def hides(self):
+        """Whether a worker has taken more ahead than one message for each process."""
+        return self.reserved > MOST * self.workers
+
+    @property
     def is_a_crowd(self):
         """Whether every process runs, and as many messages have been taken ahead as ever will be."""
         ready = self.broker.ready
         is_settled = not ready or self.running + self.reserved >= self.prefetch
-        return self.running >= MOST and ready + self.reserved and is_settled
+        return self.running >= MOST * self.workers and ready + self.reserved and is_settled
 
 
 def check(desk):
     yield from desk.ready()
-    worker = desk.worker
-    most, least = worker.autoscale or (None, None)
-    if most != MOST:
-        has = f"scales from {least} to {most}" if most else f"has a fixed pool of {len(worker.processes)}"
-        raise DoesNotGrow(worker=worker.name, pool=has)
+    for worker in desk.takers:
+        most, least = worker.autoscale or (None, None)
+        if most != MOST:
+            has = f"scales from {least} to {most}" if most else f"has a fixed pool of {len(worker.processes)}"
+            raise DoesNotGrow(worker=worker.name, pool=has)
+    names, workers = " and ".join(worker.name for worker in desk.takers), len(desk.takers)
     theirs = desk.wait(lambda: look(desk), "the worker to say what it has", STILL)
-    is_enough = theirs and theirs.is_a_crowd and (theirs.broker.ready or theirs.reserved > MOST)
-    number = 0 if is_enough else MESSAGES
+    is_enough = theirs and theirs.is_a_crowd and (theirs.broker.ready or theirs.hides)
+    number = 0 if is_enough else 2 * MOST * workers + 1  # as many run as may wait in workers, and 1 waits in the queue
     with desk.predictions(number) as sent:
-        what = f"{MOST} predictions to run at once"
+        what = f"{MOST * workers} predictions to run at once"
         places = desk.wait(lambda: too_fast(sent) or crowd(desk), what, PATIENCE)
         if done := too_fast(sent):
             raise TooFast(seconds=done["runtime"], number=number)
         if not places:
             raise TooLong(what=what, seconds=PATIENCE)
-        if places.reserved > MOST:
-            raise PrefetchHides(running=places.running, reserved=places.reserved, worker=worker.name)
+        if places.hides:
+            raise PrefetchHides(running=places.running, reserved=places.reserved, worker=names)
         yield f"messages: {number} sent by the check" if number else f"messages: {places.all} were there already"
         waits = "1 message waits" if places.reserved == 1 else f"{places.reserved} messages wait"
-        yield f"worker: {places.running} predictions run, {waits} inside {worker.name}"
+        yield f"worker: {places.running} predictions run, {waits} inside {names}"
         unacked = "" if places.broker.unacked is None else f", {places.broker.unacked} Unacked"
         yield f"broker: {places.broker.ready} Ready{unacked}, at the same moment"
         if desk.workers_in_flower():
@@ -90,12 +96,13 @@ def check(desk):
 
 
 def look(desk):
-    """The Places of one moment: the broker has said the same before and after the worker; None when it has not."""
+    """The Places of one moment: the broker has said the same before and after the workers; None when it has not."""
     before = desk.totals()
-    running, reserved, stats = (desk.inspect(what) for what in ("active", "reserved", "stats"))
-    if stats is None or desk.totals() != before:
+    running, reserved, stats = (desk.inspect_all(what) for what in ("active", "reserved", "stats"))
+    if len(stats) < len(desk.takers) or desk.totals() != before:
         return None
-    return Places(before, len(reserved or []), len(running or []), stats.get("prefetch_count") or 0)
+    prefetch = sum(facts.get("prefetch_count") or 0 for facts in stats.values())
+    return Places(before, len(stats), sum(map(len, reserved.values())), sum(map(len, running.values())), prefetch)
 
 
 def crowd(desk):

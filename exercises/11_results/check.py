@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager, suppress
 
+import redis
 from celery import Celery
 from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
@@ -10,8 +11,9 @@ from celery.exceptions import ImproperlyConfigured
 from lab.desk import TooLong
 from lab.fault import Wrong, printable
 from lab.observe import ANSWER, AWAY, Address, NotAnswering, NothingListens, ask
+from lab.student import AfterReturn, nothing_after_return
 
-DEADLINE = 30  # seconds; a prediction takes 10 by now, and may have to wait as long for a pool process
+DEADLINE = 35  # seconds; a prediction takes 10 by now, and may have to wait as long for a pool process
 FREE = 11  # seconds for a pool process to be free; predictions of exercise 09's check keep all of them busy for 10
 RETURNS = 14  # seconds for predict to return
 STORED = 1  # seconds for its result to be read; the worker has stored it before it says that predict has returned
@@ -50,6 +52,12 @@ class Fails(Wrong):
     next = "Correct the line that terminal 2 shows, and start the worker again"
 
 
+class StoresNothing(Wrong):
+    """The result backend at {where} answers, and stores nothing: {error}."""
+
+    next = "If it is full, let it have more memory (`maxmemory`), or let results expire sooner"
+
+
 class ResultsIgnored(Wrong):
     """The result of predict is ignored: its worker keeps nothing, wherever the backend is."""
 
@@ -60,8 +68,8 @@ class ResultsIgnored(Wrong):
 class OtherBackend(Wrong):
     """{worker} keeps results in {theirs}, and your app looks for them in {ours}."""
 
-    next = """End the worker (Ctrl-C), and start it where CELERY_RESULT_BACKEND is the same as here, or not set:
-        `celery -A my_ml_app worker`"""
+    next = """Let CELERY_RESULT_BACKEND be the same in terminal 2 and here, or not set (`unset CELERY_RESULT_BACKEND`).
+        Then start the worker again: `celery -A my_ml_app worker`"""
 
 
 class Busy(Wrong):
@@ -91,9 +99,11 @@ RECOGNISES = (
     NotABackend,
     NothingListens,
     NotAnswering,
+    StoresNothing,
     ResultsIgnored,
     OtherBackend,
     Busy,
+    AfterReturn,
     Fails,
     NotJson,
     ReturnsNothing,
@@ -103,49 +113,48 @@ RECOGNISES = (
 
 
 def check(desk):
+    nothing_after_return()
     app = desk.app
     hasten(app)
     where = backend_of(app).as_uri(include_password=False)
     yield from desk.ready()
     yield f"result backend: {ask(app.conf.result_backend)} at {where}"
+    require_room(app, where)
     if desk.task.ignore_result:
         raise ResultsIgnored()
     yield desk.worker_fact()
     try:
         with another_client(app) as other, desk.predictions(ignore_result=False, expires=FREE) as (sent,):
-            yield from later(desk, sent, other.AsyncResult(sent.id))
+            result = other.AsyncResult(sent.id)
+            yield from later(desk, sent, result)
+            result.forget()
     except AWAY:
         ask(app.conf.result_backend)  # says so, if that is what has gone
         raise
 
 
 def later(desk, sent, result):
-    """What becomes of the prediction that was sent, as another client reads its result, which is then forgotten."""
+    """What becomes of the prediction that was sent, as another client reads its result."""
     ours = result.app.backend.as_uri(include_password=False)
     if not desk.wait(lambda: "task-started" in sent.seen or is_over(sent, result), "a pool process to be free", FREE):
         raise Busy(worker=desk.worker.name, number=len(desk.worker.processes), seconds=FREE)
     if not desk.wait(lambda: is_over(sent, result), "predict to return", RETURNS):
         raise TooLong(what="predict to return", seconds=RETURNS)
-    if failed := sent.event("task-failed"):
-        error = printable(failed["exception"])
+    found = result if desk.wait(result.ready, "its result", STORED) else desk.app.AsyncResult(sent.id)
+    if not found.ready():
+        raise not_there(desk, ours)
+    if found.state != "SUCCESS":
+        error = printable(repr(found.result))
         raise NotJson(error=error) if "EncodeError" in error else Fails(error=error)
-    if not desk.wait(result.ready, "its result", STORED):
-        mine = desk.app.AsyncResult(sent.id)
-        if not mine.ready():
-            raise not_there(desk, ours)
-        if mine.result is None:
-            raise ReturnsNothing()
+    if found.result is None:
+        raise ReturnsNothing()
+    if found is not result:
         raise ReadOnce(backend=ours, state=result.state)
-    try:
-        if result.result is None:
-            raise ReturnsNothing()
-        yield f"predict: returned {printable(repr(result.result), SHOWN)}"
-        kept = time_to_live(result)
-        if kept is not None and kept < COME_BACK:
-            raise SoonGone(seconds=kept)
-        yield f"later: {f'kept for {kept} s' if kept else 'kept'}, and still there for another client"
-    finally:
-        result.forget()
+    yield f"predict: returned {printable(repr(result.result), SHOWN)}"
+    kept = time_to_live(result)
+    if kept is not None and kept < COME_BACK:
+        raise SoonGone(seconds=kept)
+    yield f"later: {f'kept for {kept} s' if kept else 'kept'}, and still there for another client"
 
 
 def is_over(sent, result):
@@ -182,6 +191,15 @@ def backend_of(app):
     except ValueError:  # a part of its address: of that, ask() says more
         ask(app.conf.result_backend)
         raise
+
+
+def require_room(app, where):
+    """Raise StoresNothing when Redis takes no key: it is full, or a copy that is only read."""
+    if Address(app.conf.result_backend).is_redis:
+        try:
+            app.backend.client.set(app.backend.get_key_for_task("check"), "", ex=1)
+        except redis.ResponseError as error:
+            raise StoresNothing(where=where, error=printable(error).rstrip(".")) from None
 
 
 def time_to_live(result):

@@ -3,6 +3,8 @@
 import os
 import signal
 
+import redis
+
 LAST = "worker_prefetch_multiplier = 1"  # line of celeryconfig.py
 RETURN = 'return {"message": message, "prediction": prediction, "process": os.getpid()}'
 
@@ -33,6 +35,12 @@ def not_answering(student):
     os.kill(student.valkey.pid, signal.SIGSTOP)
 
 
+def stores_nothing(student):
+    """It is full."""
+    student.solve()
+    redis.Redis.from_url(student.results).config_set("maxmemory", 1)
+
+
 def results_ignored(student):
     student.solve()
     student.edit("celeryconfig.py", LAST, f"{LAST}\ntask_ignore_result = True")
@@ -48,6 +56,12 @@ def busy(student):
     student.solve()
     student.worker("--concurrency=1", PREDICT_SECONDS="60")
     student.ask("Who is next?")
+
+
+def after_return(student):
+    """Written below the `return` of exercise 07."""
+    student.solve()
+    student.edit("my_ml_app.py", RETURN, f"return\n    {RETURN}")
 
 
 def fails(student):

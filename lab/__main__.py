@@ -1,6 +1,7 @@
 """The lab's commands: start, servers and doctor here, the course's in commands.py."""
 
 import codecs
+import math
 import os
 import signal
 import sys
@@ -15,6 +16,8 @@ import click
 
 from lab import commands
 from lab.fault import Fault, of_our_own, of_this_machine, plain
+
+DAY = 24 * 3600  # seconds
 
 
 def tell(sentence=""):
@@ -164,10 +167,19 @@ def view():
     draw_what_happened(recording)
 
 
+def number(_, __, value):
+    """Refuse NaN, which is in every range."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("give a number of seconds.")
+    return value
+
+
 @cli.command()
 @click.argument("number", metavar="[N]", default=60, type=click.IntRange(min=1))
-@click.option("--seconds", type=click.FloatRange(min=0), help="How long each is asked to take.")
-@click.option("--over", type=click.FloatRange(min=0), default=0, help="Send them evenly over so many seconds.")
+@click.option("--seconds", type=click.FloatRange(0, DAY), callback=number, help="How long each is asked to take.")
+@click.option(
+    "--over", type=click.FloatRange(0, DAY), callback=number, default=0, help="Send them evenly over so many seconds."
+)
 def burst(number, seconds, over):
     """Send N predictions, show what happens, and draw it.
 

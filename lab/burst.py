@@ -29,7 +29,7 @@ class Burst:
         self._desk, self.number, self._seconds, self._spread = desk, number, seconds, over
         self._mark = f"burst-{uuid.uuid4().hex[:8]}"
         self._outstanding = {}
-        self.sent, self.outcomes, self._odd = 0, Counter(), None
+        self.sent, self.outcomes, self._odd, self.before = 0, Counter(), None, 0
         self.problem = self.fault = None
         self._deaf = seconds is not None and not reads(desk.task, "seconds")
         self._stop = threading.Event()
@@ -38,7 +38,9 @@ class Burst:
         self._last = time.monotonic()
         desk.app.conf.task_send_sent_event = True  # so that whoever follows knows since when each waits
 
-    def start(self):
+    def start(self, before=0):
+        """Begin to send. before is how many messages are in the queue, or with workers, already."""
+        self.before = before
         self._begin = time.monotonic()
         self._thread.start()
 

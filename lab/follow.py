@@ -117,7 +117,8 @@ class Follower:
     sent; why, when it failed or is tried again; requeue, when rejected; runtime in seconds, when it succeeded).
     active: what a worker runs (worker; tasks, each with id, process or None, and when it started).
     pool: the processes of a worker's pool, when others than before, None for each thread. gone: a worker has not been
-    heard since (worker; lost, unless it had said that it ends).
+    heard since (worker; lost, unless it had said that it ends). takes: from which queues a worker takes messages.
+    suspended: whether it is (worker; is), when that has changed.
     asked: the broker's counts come next, and belong to this moment.
     counts: the broker's: ready, {queue: messages that wait}; unacked, how many workers hold, or None if nobody says.
     broker: whether it answers; why, if not. unread: how many events, or answers, could not be read so far (number).
@@ -130,6 +131,7 @@ class Follower:
         self._signs = {}  # worker: when it was last heard
         self._pools = {}  # worker: its processes
         self._mains = {}  # worker: its main process, if it runs on this machine
+        self._suspended = set()  # workers that are
         self._leaving = set()  # workers that have said that they end, and may yet finish what they run
         self._unread = self._unread_told = 0
         self._over = threading.Event()
@@ -225,8 +227,9 @@ class Follower:
 
     def _call_roll(self, connection):
         """Find all workers, also those without heartbeats, and let them send events. Raises Fault."""
-        if not self._switch_events_on(None, connection):
+        if not (found := self._switch_events_on(None, connection)):
             self._takes_messages()  # or no worker can be asked
+        self._see_queues(connection, found)
 
     def _takes_messages(self):
         broker = self._desk.broker
@@ -243,13 +246,18 @@ class Follower:
         known = sorted(self._signs.keys() - self._leaving)
         if new := [worker for worker in known if worker not in self._pools]:
             self._switch_events_on(new, connection)
-            for queues in self._answers(connection, "active_queues", new).values():
-                for queue in queues:
-                    self._count_too(queue["name"])
+            self._see_queues(connection, new)
         if known:
             pools, active = (self._answers(connection, what, known) for what in ("stats", "active"))
             for worker in known:
                 self._see(worker, pools.get(worker), active.get(worker))
+
+    def _see_queues(self, connection, workers):
+        for worker, queues in (self._answers(connection, "active_queues", workers) if workers else {}).items():
+            names = [queue["name"] for queue in queues]
+            self._tell("takes", worker=worker, queues=names)
+            for name in names:
+                self._count_too(name)
 
     def _answers(self, connection, command, workers):
         return ask_workers(self._app, command, workers, HEARING, connection)
@@ -266,6 +274,10 @@ class Follower:
                 self._tell("pool", worker=worker, processes=processes)
         elif self._is_gone(worker):
             self._gone(worker)
+        is_suspended = not stats and self._status(worker) == psutil.STATUS_STOPPED
+        if is_suspended != (worker in self._suspended):
+            (self._suspended.add if is_suspended else self._suspended.discard)(worker)
+            self._tell("suspended", worker=worker, **{"is": is_suspended})
         if active is not None:
             tasks = [self._running(task) for task in active if task["time_start"]]
             self._tell("active", worker=worker, tasks=[task for task in tasks if has(task, **TASK)])
@@ -279,10 +291,14 @@ class Follower:
     def _is_gone(self, worker):
         """A worker on this machine may be busy as long as it likes; of another one only its signs are seen."""
         if worker in self._mains:
-            with suppress(psutil.NoSuchProcess):
-                return psutil.Process(self._mains[worker]).status() == psutil.STATUS_ZOMBIE
-            return True
+            return self._status(worker) in (None, psutil.STATUS_ZOMBIE)
         return time.time() - self._signs[worker] > GONE
+
+    def _status(self, worker):
+        """That of its main process, None when there is none, or none on this machine."""
+        with suppress(psutil.NoSuchProcess, KeyError):
+            return psutil.Process(self._mains[worker]).status()
+        return None
 
     def _gone(self, worker):
         sign = self._signs.pop(worker)

@@ -49,6 +49,10 @@ def are_processes(value):
     return isinstance(value, list) and len(value) <= POOL and all(map(is_number_or_none, value))
 
 
+def are_names(value):
+    return isinstance(value, list) and all(map(is_name, value))
+
+
 def are_tasks(value):
     return isinstance(value, list) and all(isinstance(one, dict) and has(one, **TASK) for one in value)
 
@@ -71,6 +75,8 @@ FIELDS = {  # of each kind of fact, beside its time; a Follower says what they m
     "revoked": ONE,
     "active": {"worker": is_name, "tasks": are_tasks},
     "pool": {"worker": is_name, "processes": are_processes},
+    "takes": {"worker": is_name, "queues": are_names},
+    "suspended": {"worker": is_name, "is": is_bool},
     "gone": {"worker": is_name, "lost": is_bool},
     "asked": {},
     "counts": {"ready": are_counts, "unacked": is_number_or_none},
@@ -119,7 +125,8 @@ class Attempt:
 
 class History:
     """What is so now: open, {id: its latest Attempt that goes on}; running, {(id, worker): Attempt that has begun};
-    pools, {worker: its processes, None for a thread}; ready, {queue: messages that wait there}; unacked, how many
+    pools, {worker: its processes, None for a thread}; takes, {worker: the queues it takes from}; suspended, the workers
+    that are; ready, {queue: messages that wait there}; unacked, how many
     workers hold; answers, whether the broker does, and why not.
 
     And what was: ended, the Attempts that are over; heard (of), done and failed, how many predictions; sent, how many
@@ -131,7 +138,8 @@ class History:
     def __init__(self):
         self.begin = self.now = None
         self.open, self.running, self.ended = {}, {}, []
-        self.pools, self.ready, self.unacked = {}, {}, None
+        self.pools, self.takes, self.suspended = {}, {}, set()
+        self.ready, self.unacked = {}, None
         self.heard = self.sent = self.done = self.failed = self.unread = 0
         self.moment, self._before = None, (0, 0, 0, 0)
         self.counts, self.sizes, self.faults = [], [], []
@@ -301,9 +309,17 @@ class History:
         self.pools[fact["worker"]] = fact["processes"]
         self.sizes.append((time, fact["worker"], fact["processes"]))
 
+    def _takes(self, fact, time):
+        self.takes[fact["worker"]] = fact["queues"]
+
+    def _suspended(self, fact, time):
+        (self.suspended.add if fact["is"] else self.suspended.discard)(fact["worker"])
+
     def _gone(self, fact, time):
         worker = fact["worker"]
         self.pools.pop(worker, None)
+        self.takes.pop(worker, None)
+        self.suspended.discard(worker)
         self.sizes.append((time, worker, []))
         self.faults.append([time, time, f"{worker} was lost" if fact["lost"] else f"{worker} ended"])
         for attempt in [one for one in self.running.values() if one.worker == worker]:

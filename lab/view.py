@@ -167,6 +167,14 @@ class Numbers:
             return f"Not sent: {self.burst.problem}. Trying again …"
         if history.answers and self.elapsed > STALE and not history.pools:
             return "No worker answers. In another terminal: celery -A my_ml_app worker --autoscale=10,2"
+        if suspended := sorted(history.suspended):
+            return f"{suspended[0]} is suspended: type `fg` in its terminal."
+        taken = {queue for queues in history.takes.values() for queue in queues}
+        for queue in sorted(queue for queue, ready in history.ready.items() if ready and queue not in taken):
+            if history.pools and history.pools.keys() <= history.takes.keys():
+                return (
+                    f"Messages wait in {queue!r}, and no worker takes from it, only from: {', '.join(sorted(taken))}."
+                )
         return None
 
     @property
@@ -174,6 +182,8 @@ class Numbers:
         """Why something that is expected is not shown, as sentences."""
         if self.burst and self.burst.remark:
             yield self.burst.remark
+        if self.burst and self.burst.before:
+            yield f"Messages that were there before the burst, and count too: {self.burst.before}."
         if self.history.moment and self.history.moment.unacked is None:
             yield "Unacked is unknown: only RabbitMQ's dashboard tells it, and that does not answer."
         if self.worked.value is not None and self.waited.value is None:
@@ -334,8 +344,8 @@ def follow(recording, where, burst=None, heed=lambda: None):
         while burst is None or not burst.is_over(recording.history):
             heed()
             screen.show()
-            if burst and not burst.began and recording.history.counts:
-                burst.start()
+            if burst and not burst.began and (moment := recording.history.moment):
+                burst.start(moment.ready + (moment.unacked or 0))
             time.sleep(LOOK)
         wait_until(lambda: heed() or screen.show() or numbers.is_settled, LAST, LOOK)
         return True

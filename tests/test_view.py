@@ -155,6 +155,21 @@ def test_a_view_opened_in_the_middle_knows_what_runs(lab):
     assert ended[0].ended - ended[0].started == pytest.approx(8, abs=0.3)
 
 
+def test_why_nothing_happens_is_said(with_valkey):
+    """Workers that take from another queue, that are suspended, and what somebody else had sent before."""
+    student = with_valkey
+    student.ask("before")
+    other = worker(student, f"other@{socket.gethostname()}", "-c", "1", "-Q", "other")
+    terminal = view(student, 200)
+    terminal.see("Messages wait in 'celery', and no worker takes from it, only from: other")
+    psutil.Process(other.pid).suspend()
+    terminal.see(f"other@{socket.gethostname()} is suspended: type `fg`")
+    psutil.Process(other.pid).resume()
+    terminal.see("Messages wait in 'celery'")
+    terminal = burst(student, "2")
+    terminal.see("Messages that were there before the burst, and count too: 1")
+
+
 def test_what_rabbitmq_counts_is_true_at_once(with_rabbitmq):
     """And not seconds later, as its dashboard's pages have it."""
     student, broker = with_rabbitmq, Address(with_rabbitmq.broker)

@@ -7,6 +7,7 @@ from celery import Celery
 from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 from celery.exceptions import ImproperlyConfigured
+from kombu.utils.url import maybe_sanitize_url
 
 from lab.desk import TooLong
 from lab.fault import Wrong, printable
@@ -72,6 +73,14 @@ class OtherBackend(Wrong):
         Then start the worker again: `celery -A my_ml_app worker`"""
 
 
+class NotShared(Wrong):
+    """{worker} and your app both name the result backend {ours}, and what the worker stores there is not found here:
+    each has one of its own."""
+
+    next = """Memory is each program's own, and `localhost` in a container is the container. Name one that both reach,
+        such as Redis"""
+
+
 class Busy(Wrong):
     """Every pool process of {worker} is busy (it has {number}): none was free within {seconds} seconds."""
 
@@ -102,6 +111,7 @@ RECOGNISES = (
     StoresNothing,
     ResultsIgnored,
     OtherBackend,
+    NotShared,
     Busy,
     AfterReturn,
     Fails,
@@ -124,7 +134,7 @@ def check(desk):
         raise ResultsIgnored()
     yield desk.worker_fact()
     try:
-        with another_client(app) as other, desk.predictions(ignore_result=False, expires=FREE) as (sent,):
+        with another_client(app) as other, desk.predictions(ignore_result=False, expires=DEADLINE) as (sent,):
             result = other.AsyncResult(sent.id)
             yield from later(desk, sent, result)
             result.forget()
@@ -135,21 +145,20 @@ def check(desk):
 
 def later(desk, sent, result):
     """What becomes of the prediction that was sent, as another client reads its result."""
-    ours = result.app.backend.as_uri(include_password=False)
     if not desk.wait(lambda: "task-started" in sent.seen or is_over(sent, result), "a pool process to be free", FREE):
         raise Busy(worker=desk.worker.name, number=len(desk.worker.processes), seconds=FREE)
     if not desk.wait(lambda: is_over(sent, result), "predict to return", RETURNS):
         raise TooLong(what="predict to return", seconds=RETURNS)
     found = result if desk.wait(result.ready, "its result", STORED) else desk.app.AsyncResult(sent.id)
     if not found.ready():
-        raise not_there(desk, ours)
+        raise not_there(desk)
     if found.state != "SUCCESS":
         error = printable(repr(found.result))
         raise NotJson(error=error) if "EncodeError" in error else Fails(error=error)
     if found.result is None:
         raise ReturnsNothing()
     if found is not result:
-        raise ReadOnce(backend=ours, state=result.state)
+        raise ReadOnce(backend=Address(desk.app.conf.result_backend), state=result.state)
     yield f"predict: returned {printable(repr(result.result), SHOWN)}"
     kept = time_to_live(result)
     if kept is not None and kept < COME_BACK:
@@ -162,13 +171,13 @@ def is_over(sent, result):
     return sent.is_over or result.ready()
 
 
-def not_there(desk, ours):
-    """Why a prediction that has ended has no result here, as a Fault."""
-    worker = desk.worker
+def not_there(desk):
+    """Why a prediction that has ended has no result here, as a Wrong."""
+    worker, ours = desk.worker, maybe_sanitize_url(desk.app.conf.result_backend)
     theirs = (desk.inspect("report") or {}).get("ok", "").partition("results:")[2].split("\n")[0]
-    if worker.process and theirs and theirs != ours:  # in a container, the same backend has another name
+    if theirs and theirs != ours:
         return OtherBackend(worker=worker.name, theirs=theirs, ours=ours)
-    return TooLong(what="the result to be stored", seconds=STORED)
+    return NotShared(worker=worker.name, ours=ours)
 
 
 def hasten(app):

@@ -52,6 +52,11 @@ def other_backend(student):
     student.worker(CELERY_RESULT_BACKEND="rpc://")
 
 
+def not_shared(student):
+    student.solve(results="cache+memory://")
+    student.worker()
+
+
 def busy(student):
     student.solve()
     student.worker("--concurrency=1", PREDICT_SECONDS="60")

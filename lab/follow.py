@@ -193,11 +193,12 @@ class Follower:
     def _repeat(self, failed, job, every):
         with suppress(*AWAY, Fault), self._app.connection_for_read(transport_options=ONCE) as connection:
             connection.connect()
-            while not failed.wait(every):
+            while not failed.is_set():
                 try:
                     job(connection)
                 except MALFORMED:  # an answer that is none: whoever may send messages may answer
                     self._could_not_read()
+                failed.wait(every)
 
     def _note(self, event):
         group, _, kind = event["type"].partition("-")

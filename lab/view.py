@@ -141,6 +141,11 @@ class Numbers:
         return moment
 
     @property
+    def is_ready(self):
+        """Whether a burst can begin: what is there before is known, also of the workers' pools, if there are any."""
+        return bool(self.history.moment and (self.history.pools or self.elapsed > STALE))
+
+    @property
     def is_settled(self):
         """Whether the broker has counted after all that has ended, and nothing is with a worker any more."""
         done = self.history.done + self.history.failed
@@ -344,8 +349,8 @@ def follow(recording, where, burst=None, heed=lambda: None):
         while burst is None or not burst.is_over(recording.history):
             heed()
             screen.show()
-            if burst and not burst.began and (moment := recording.history.moment):
-                burst.start(moment.ready + (moment.unacked or 0))
+            if burst and not burst.began and numbers.is_ready:
+                burst.start(numbers.moment.ready + (numbers.moment.unacked or 0))
             time.sleep(LOOK)
         wait_until(lambda: heed() or screen.show() or numbers.is_settled, LAST, LOOK)
         return True

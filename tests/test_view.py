@@ -114,6 +114,7 @@ def test_a_burst_agrees_with_what_its_predictions_wrote_down(lab):
 
 def pictured_as_in(diary, student, printed):
     past = history(student, printed)
+    assert past.sizes[0][0] < min(one.sent for one in past.ended)  # the pool was known before it had something to do
     assert [what for _, _, what in past.faults] == ["a prediction went back into the queue"]
     drawn = [(one, row) for those in rows(past).values() for row in those for one in row.attempts]
     assert len(drawn) == len(diary)

@@ -56,7 +56,7 @@ def filled(text, width):
 
 def columns():
     """How wide a line of text may be: as the terminal; in a file or a pipe, without an end."""
-    return shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() else 1_000_000
+    return max(shutil.get_terminal_size().columns - 1, 20) if sys.stdout.isatty() else 1_000_000
 
 
 def line(mark, text, **style):
@@ -180,9 +180,9 @@ def is_labs(folder):
     return not parts or parts[0] in ROOMS or (parts[0].startswith(".") and parts[0] != os.pardir)
 
 
-def progress_in(folder):
-    """The Progress of a student's folder. Raises Fault when it is none."""
-    if is_labs(folder):
+def own_progress():
+    """The Progress of the student's folder, which is the current one. Raises Fault when it is none."""
+    if is_labs(Path()):
         own = [entry for entry in ROOT.iterdir() if entry.is_dir() and not is_labs(entry) and is_students(entry)]
         latest = max(own, key=lambda entry: entry.stat().st_mtime, default=None)
         there = shlex.quote(os.path.relpath(latest or ROOT / "my_celery"))
@@ -190,17 +190,12 @@ def progress_in(folder):
             "This is the lab's own folder, where everything is solved: exercises are done in one of yours",
             f"Go there: `cd {there}`" if latest else f"Make it, and go there: `python -m lab new {there}; cd {there}`",
         )
-    if not is_students(folder):
+    if not is_students(Path()):
         raise Fault(
-            f"The folder {folder.resolve()} has none of the course's files",
+            f"The folder {Path.cwd()} has none of the course's files",
             "Go to yours, or make one: `python -m lab new DIR`",
         )
-    return Progress(folder)
-
-
-def own_progress():
-    """The Progress of the student's folder, which is the current one."""
-    return progress_in(Path())
+    return Progress()
 
 
 def unsolved(progress):

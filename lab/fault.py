@@ -1,11 +1,14 @@
 """What the lab raises instead of a traceback: sentences about what was found, and what to do."""
 
 import errno
+import re
 import sys
 import tempfile
 import traceback
 from inspect import cleandoc
 
+# They move the cursor, change colours or the direction of writing, or stand in no file of XML.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 REMEDIES = {
     errno.ENOSPC: "The disk is full: make room, and try again",
     errno.EDQUOT: "Your share of the disk is full: make room, and try again",
@@ -18,7 +21,7 @@ REMEDIES = {
 def printable(text, most=200):
     """Text from elsewhere, fit for a terminal: control characters become ?, and what is longer than most is cut."""
     text = str(text)
-    shown = "".join(character if character.isprintable() else "?" for character in text[:most])
+    shown = CONTROL.sub("?", text[:most].expandtabs())
     return shown if len(text) <= most else f"{shown[:-1]}…"
 
 

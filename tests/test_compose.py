@@ -518,6 +518,7 @@ RIGHT = {  # in other words than the reference's: what is written instead of wha
         "      - RABBITMQ_DEFAULT_USER=${RABBITMQ_USER-myuser}\n"
         "      - RABBITMQ_DEFAULT_PASS=${RABBITMQ_PASSWORD:-${OTHER:-mypassword}}\n",
     ),
+    "a password with a $": ("services:\n", "services:\n", {".env": "RABBITMQ_PASSWORD=a$RABBITMQ_PASSWORD\n"}),
     "a variable for the image": ("image: redis:8.8-alpine", "image: ${REGISTRY:-docker.io}/library/${CACHE:-redis:8}"),
     "a digest": ("image: redis:8.8-alpine", f"image: redis@sha256:{'0' * 64}"),
     "profiles": ("services:\n", "services:\n  tests: {image: pytest:1, profiles: [tests], ports: ['127.0.0.1:9:9']}\n"),
@@ -641,6 +642,7 @@ WRONG = {
     ),
     "an open quote": ("- 127.0.0.1:5555:5555", '- "127.0.0.1:5555:5555', "line 5[0-9], .*5555.*not closed"),
     "no settings": ("  redis:\n    image", "  nothing:\n  redis:\n    image", "nothing.*(settings|mapping)"),
+    "includes itself": ("services:\n", "include: [docker-compose.yml]\nservices:\n", "itself|cycle"),
     "a list": (REFERENCE, "- a\n", "no `services:`"),
     "nothing at all": (REFERENCE, "", "no `services:`"),
     "a tab": ("    stop_grace_period", "\tstop_grace_period", "line 4[5-9], .*begins with a tab"),

@@ -24,6 +24,7 @@ SECRET = re.compile(r"(PASS|PASSWORD|SECRET|TOKEN|BASIC_AUTH)$", re.IGNORECASE)
 WRITTEN = re.compile(r"://[^/@\s:]*:[^$@\s/]+@|--(?:basic[-_]auth|requirepass|password)[= ][^$\s]+(?:\s|$)")
 ASKED = re.compile(r"--basic[-_]auth[= ](\S+)")
 
+DONE = "\0"  # a $ that begins no variable any more
 CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
 YAML = {  # what its reader says, and what a student does
     "block end": "this line, or one above it, begins in a column where it does not belong",
@@ -31,6 +32,7 @@ YAML = {  # what its reader says, and what a student does
     "end of stream": "a quote or bracket is opened and not closed",
     "start any token": "a line begins with a tab, or with a sign that has to stand in quotes",
 }
+WHOLE = {"command", "entrypoint", "test"}  # lists that replace another one
 QUOTES = "\"'"
 UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 0.001, "us": 0.000001}
 # What Compose knows, as far as a slip of the pen could come near it.
@@ -152,6 +154,10 @@ class CredentialsWritten(Wrong):
         stands in a file `.env` beside it, which stays out of Git"""
 
 
+class Refused(ValueError):
+    """What Compose or Celery would refuse, in a sentence's last words."""
+
+
 RECOGNISES = (
     NoFile,
     Invalid,
@@ -223,7 +229,7 @@ def check(desk):
             raise ServiceMissing(file=file.name, role=role, services=names, how=HOW[role])
     yield f"{file.name}: " + ", ".join(f"{players[0].name!r} is {role}" for role, players in cast.items())
 
-    code = " ".join(path.read_text(errors="replace") for path in desk.folder.glob("*.py"))
+    code = " ".join(path.read_text(errors="replace") for path in desk.folder.glob("*.py") if path.is_file())
     broker, results, clients = cast[RABBITMQ][0], cast[REDIS][0], cast[WORKER] + cast[FLOWER]
     for client in clients:
         urls = {
@@ -359,12 +365,13 @@ def running():
     said = docker("ps", "--all", "--format", "json")
     if said is None or said.returncode:
         return None
+    # Compose before 2.21 says one list; later ones say one container per line.
     containers = [one for line in said.stdout.splitlines() for one in as_list(json.loads(line))]
     return containers if any(container["State"] in ("running", "restarting") for container in containers) else []
 
 
 def as_list(said):
-    """Compose before 2.21 says one list; later ones say one container per line."""
+    """A list as it is, and anything else as the only one in a list."""
     return said if isinstance(said, list) else [said]
 
 
@@ -440,7 +447,10 @@ Loader.add_constructor("!override", Loader.override)
 
 def without_docker(file):
     """A Compose file with all that it includes, extends, and is overridden by."""
-    document = load(file, file)
+    try:
+        document = load(file, file)
+    except RecursionError:
+        complain(file, "it includes itself")
     for beside in (file.parent / f"{file.stem}.override{ending}" for ending in (".yml", ".yaml")):
         if beside.exists():
             document = merged(document, load(beside, file))
@@ -491,7 +501,7 @@ def extended(service, services, path, file):
 def merged(under, over):
     """As Compose merges two: mappings name by name, lists one after the other; anything else is replaced."""
     if isinstance(under, dict) and isinstance(over, dict):
-        return {**under, **{key: merged(under.get(key), value) for key, value in over.items()}}
+        return under | {key: value if key in WHOLE else merged(under.get(key), value) for key, value in over.items()}
     if isinstance(under, list) and isinstance(over, dict) or isinstance(under, dict) and isinstance(over, list):
         return {**variables(under), **variables(over)}
     return [*under, *over] if isinstance(under, list) and isinstance(over, list) else over
@@ -524,7 +534,7 @@ def as_service(name, raw, folder, settings):
     network = given.get("network_mode") or ""
     return Service(
         name=name,
-        names={name, *names(given)},
+        names={name, *other_names(given)},
         image=image.partition(":")[0].partition("@")[0],
         is_pinned=bool(built) or re.search("[:@]", image) is not None and not image.endswith(":latest"),
         command=re.sub(r"(-A|--app)[= ]?\S+", "", words).strip(),
@@ -550,7 +560,7 @@ def written(given):
     return "command" if WRITTEN.search(filled_in(line(given.get("command")), None)) else None
 
 
-def names(given):
+def other_names(given):
     """What other containers may call a service, besides its name."""
     networks = given.get("networks")
     aliases = [one.get("aliases", []) for one in (networks.values() if isinstance(networks, dict) else []) if one]
@@ -572,7 +582,7 @@ def instructions(build, folder):
     if "://" in context:
         return {"FROM": context}
     file = folder / context / build.get("dockerfile", "Dockerfile")
-    text = build.get("dockerfile_inline") or file.read_text()
+    text = build.get("dockerfile_inline") or file.read_text(errors="replace")
     keys = r"^\s*(FROM|ENTRYPOINT|CMD|HEALTHCHECK)\s+(.+)$"
     found = re.findall(keys, text.replace("\\\n", " "), re.MULTILINE | re.IGNORECASE)
     return {word.upper(): rest for word, rest in found}
@@ -597,7 +607,7 @@ def variables(environment):
 
 def lines(path):
     """The NAME=value lines of an env_file, without quotes and remarks."""
-    texts = (text.strip().removeprefix("export ") for text in path.read_text().splitlines())
+    texts = (text.strip().removeprefix("export ") for text in path.read_text(errors="replace").splitlines())
     pairs = (text.partition("=") for text in texts if text and not text.startswith("#"))
     return [f"{name.strip()}={re.sub(' #.*', '', value).strip().strip(QUOTES)}" for name, _, value in pairs]
 
@@ -618,10 +628,6 @@ def port(given):
     if not all(re.fullmatch(r"[\d-]*|\$\w+", number) for number in parts[-2:]):
         raise Refused(f"{given} is no port: address, port outside and port inside stand in this order")
     return tuple(["", "", *parts][-3:])
-
-
-class Refused(ValueError):
-    """What Compose or Celery would refuse, in a sentence's last words."""
 
 
 def seconds(duration):
@@ -647,13 +653,13 @@ def filled_in(given, settings):
     def value(match):
         name, how, word = match[1] or match[4], match[2] or "", match[3] or ""
         if settings is None or not name:
-            return "$" if name else match[0]
+            return DONE if name else DONE * 2
         if how.endswith("+"):
             return word if settings.get(name) else ""
         if name in settings and (settings[name] or not how.startswith(":")):
-            return settings[name]
-        return word if how.endswith("-") else f"${name}"
+            return settings[name].replace("$", DONE)
+        return word if how.endswith("-") else f"{DONE}{name}"
 
     while (less := VARIABLE.sub(value, given)) != given:
         given = less
-    return given
+    return given.replace(DONE, "$")

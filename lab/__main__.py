@@ -15,7 +15,7 @@ BEGIN = time.monotonic()
 import click
 
 from lab import commands
-from lab.fault import Fault, of_our_own, of_this_machine, plain
+from lab.fault import Fault, of_our_own, of_this_machine, plain, printable
 
 DAY = 24 * 3600  # seconds
 
@@ -93,7 +93,7 @@ def start(verbose):
     lab = Lab(student.app(), tell)
     times = [(time.monotonic() - BEGIN, "imports")]
     piped = not sys.stdin.isatty()
-    shown, mended = Repeated(), Repeated()
+    shown, stored, mended = (Repeated() for _ in range(3))  # each has a thread, for it may wait for a server
     try:
         lab.start_servers()
         heed_interrupt()
@@ -106,7 +106,8 @@ def start(verbose):
                 tell(f"{seconds:6.2f} s  {part}")
         results = Results(lab.app, tell)
         log = [WorkerLog(lab.worker_log, lab.joined, tell).look] if lab.worker_log else []
-        shown.start(*log, results.look)
+        shown.start(*log)
+        stored.start(results.look)
         mended.start(lab.mend, Publishing(lab.broker.url, lab.broker.dashboard, tell).look)
         tell("Type a message to ask for its prediction; `exit` leaves.")
         run("use_ml_app.py", tell)
@@ -114,8 +115,8 @@ def start(verbose):
             wait_for_results(lab.app, results, tell)
     finally:
         lab.leave(patient=not interrupted.is_set() or sys.stdin.isatty())
-        mended.finish()
-        shown.finish()
+        for repeated in (mended, shown, stored):
+            repeated.finish()
 
 
 @cli.command()
@@ -269,7 +270,7 @@ def show_stack(lab):
     show("worker", f"{lab.worker}  2 to 10 processes{', started in another terminal' if elsewhere else ''}")
     for name in lab.other_workers:
         if name != lab.worker:
-            show("", f"{name}  takes messages too: what it prints is in its own terminal")
+            show("", f"{printable(name)}  takes messages too: what it prints is in its own terminal")
     show("Flower", lab.flower)
 
 

@@ -8,13 +8,13 @@ import sys
 import threading
 import time
 from collections import deque
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 
 from celery.signals import after_task_publish, before_task_publish
 from prompt_toolkit import PromptSession
 from prompt_toolkit.patch_stdout import patch_stdout
 
-from lab.fault import Fault
+from lab.fault import Fault, printable
 from lab.observe import takes_messages, wait_until, workers
 from lab.student import in_own_line
 
@@ -133,17 +133,20 @@ class Results:
         for _ in range(min(AT_ONCE, len(self._expected))):
             task = self._expected.popleft()
             result = self._app.AsyncResult(task)
-            with suppress(Exception):  # the result backend is away: the next look may find it back
+            try:
                 if result.ready():
                     self._tell(shortened(f"Result of {task}: {self._text(result)}"))
                     continue
+            except Exception:  # the result backend is away: the next look may find it back
+                self._expected.append(task)
+                return
             self._expected.append(task)
 
     @staticmethod
     def _text(result):
         if result.successful():
             return json.dumps(result.result, ensure_ascii=False)
-        return f"{result.state}, {type(result.result).__name__}: {result.result}"
+        return f"{result.state}, {type(result.result).__name__}: {printable(result.result)}"
 
 
 def shortened(line):

@@ -195,6 +195,9 @@ class Lab:
             ask_workers(self.app, "cancel_consumer", [self.worker], queue=self.app.conf.task_default_queue)
         deadline = time.monotonic() + seconds
         while number and time.monotonic() < deadline:
+            if self.results and not answers(self.results.url):
+                self._tell("The result backend does not answer, so no prediction can end.")
+                return False
             time.sleep(0.3)
             number = held(self.app, self.worker)
         if number is None:

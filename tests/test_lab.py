@@ -249,6 +249,23 @@ def test_a_worker_started_by_hand_is_named(with_valkey):
     assert re.search(r"celery@\S+  takes messages too", printed)
 
 
+def test_a_frozen_result_backend_is_named_and_hides_nothing(student):
+    lab = student.open(*START)
+    lab.see(PROMPT)
+    lab.sendline("one")
+    lab.see("Result of")
+    address = student.results.partition("//")[2].partition("/")[0].replace("localhost", "127.0.0.1")
+    next(p for p in children(student) if address in " ".join(p.cmdline())).suspend()
+    lab.sendline("two")
+    lab.see("Sent as task", "Received:", "'message': 'two'")
+    lab.sendline("exit")
+    lab.see(
+        "The result backend does not answer, so no prediction can end.", "1 message is waiting in the queue, and kept"
+    )
+    assert lab.left() == 0
+    student.nothing_runs()
+
+
 def test_a_frozen_broker_is_not_asked_for_ever(with_valkey):
     app = with_valkey.app
     with_valkey.given[0].send_signal(signal.SIGSTOP)

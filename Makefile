@@ -1,4 +1,5 @@
 .PHONY: lab servers rabbitmq test
+unexport PYTHONHOME # with it, no Python but one would work
 
 # The main job: broker, result backend, worker, Flower, and a prompt to type messages at.
 # Another Python than the first that fits: make lab PYTHON=python3.12

@@ -26,7 +26,7 @@ from lab.observe import (
     takes_messages,
     within,
 )
-from lab.servers import RABBITMQ
+from lab.servers import RABBITMQ, flower_port
 
 REQUIREMENTS = FOLDER.parent / "requirements.txt"
 PATIENCE = 6  # seconds that one question may take
@@ -55,11 +55,11 @@ def examine(app):
         return
     configured = {"broker": app.conf.broker_url, "result backend": app.conf.result_backend}
     dashboard, flower = join()
-    flower = flower or f"http://localhost:{os.environ.get('FLOWER_PORT', '5555')}"
     try:
+        flower = flower or f"http://localhost:{flower_port()}"
         addresses = [Address(url) for url in (app.conf.broker_url, app.conf.result_backend or "", flower)]
     except Fault as fault:
-        yield Finding("celeryconfig.py", False, str(fault), fault.remedy)
+        yield Finding("addresses", False, str(fault), fault.remedy)
         return
     broker, results, _ = addresses
     yield from other_address("broker", configured["broker"], broker.url)

@@ -18,9 +18,12 @@ fits() {
     [ ! -e "$installed" ] || grep -qxF "$(cd .venv && pwd -P)" "$installed"
 }
 
-if fits; then
-    [ -e "$installed" ] && ! grep -qvxFf "$installed" requirements.txt "$1" lab/install.sh && exit
-else
+fits && fitting=yes || fitting=
+[ "$fitting" ] && [ -e "$installed" ] && ! grep -qvxFf "$installed" requirements.txt "$1" lab/install.sh && exit
+[ ! -e .venv ] || [ -w .venv ] ||
+    fail "The folder .venv belongs to somebody else (was it made with sudo?). Remove it: sudo rm -r .venv"
+
+if [ ! "$fitting" ]; then
     for python in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11} none; do
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
     done
@@ -35,7 +38,6 @@ else
     mkdir -p .venv && "$python" -m venv --clear .venv ||
         fail "The folder .venv could not be made here. May you write to $PWD?"
 fi
-[ -w .venv ] || fail "The folder .venv belongs to somebody else (was it made with sudo?). Remove it: sudo rm -r .venv"
 
 echo "Installing the packages of $1 into .venv, this once …"
 case $PWD in
@@ -47,7 +49,7 @@ packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("pure
     echo "import lab" >"$packages/lab.pth" || # before anything of the current folder: see lab/__init__.py
     fail "This drive has no symbolic links. Put the lab into your home folder (on Windows: into that of your Linux)."
 
-if .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 2 -r "$1" >"$log" 2>&1; then
+if PIP_USER=0 .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 2 -r "$1" >"$log" 2>&1; then
     { (cd .venv && pwd -P) && cat requirements.txt "$1" lab/install.sh; } >"$installed.new" &&
         mv "$installed.new" "$installed"
     exit

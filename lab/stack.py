@@ -26,7 +26,7 @@ from lab.observe import (
     waiting,
     workers,
 )
-from lab.servers import Server, Servers, allow_files, await_child, free_port
+from lab.servers import Server, Servers, allow_files, await_child, flower_port, free_port
 
 WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by hand is celery@…
 START = 30  # seconds that worker and Flower may take to start; 2 on an idle machine
@@ -222,12 +222,12 @@ class Lab:
         return workers(self.app, [WORKER], min(1, age / 5))
 
     def _start_flower(self):
-        wanted = os.environ.get("FLOWER_PORT", "5555")
-        if not wanted.isdecimal():
-            raise Fault(f"FLOWER_PORT is {wanted!r}, which is not a port")
-        port = free_port(int(wanted))
-        if port != int(wanted):
-            self._tell(f"Port {wanted} is taken by {port_holder(int(wanted))}, so Flower gets port {port}.")
+        wanted = flower_port()
+        port = free_port(wanted)
+        if port != wanted:
+            holder = port_holder(wanted)
+            reason = f"is taken by {holder}" if holder else "may not be used"
+            self._tell(f"Port {wanted} {reason}, so Flower gets port {port}.")
         self.flower = f"http://localhost:{port}"
         environment = {}
         if self.broker.dashboard:

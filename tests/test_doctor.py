@@ -152,6 +152,13 @@ def test_whatever_a_question_raises_and_however_long_it_takes_there_is_a_finding
     assert "does not answer within 0.1 seconds" in doctor.asked("workers", lambda _: threading.Event().wait(3)).found
 
 
+@pytest.mark.parametrize("port", ["abc", "70000", "0"])
+def test_a_port_for_flower_that_is_none(port, monkeypatch):
+    monkeypatch.setenv("FLOWER_PORT", port)
+    findings = {finding.subject: finding for finding in doctor.examine(Celery(broker="redis://localhost:1/0"))}
+    assert findings["addresses"].found == f"FLOWER_PORT is {port!r}, and no number from 1 to 65535"
+
+
 def test_a_full_broker(monkeypatch):
     """Whose disk or memory is short: not even a question to the workers would come back."""
     monkeypatch.setattr(observe, "ask", lambda url: "RabbitMQ 4.3.6")

@@ -138,6 +138,19 @@ def test_it_installs_again_what_no_longer_fits(quick):
     assert again("PYTHON=python3.99") and not again("PYTHON=python3.99") and not again()
 
 
+def test_a_venv_of_another_user(quick):
+    """Which `sudo make lab` leaves behind. As root, by becoming nobody."""
+    make_lab(quick, QUICK)
+    (quick.path / ".venv" / "installed").unlink()
+    (quick.path / ".venv").chmod(0o555)
+    become = []
+    if os.geteuid() == 0:
+        read_all = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]  # also what is root's alone
+        become = [shutil.which("setpriv"), "--reuid=nobody", "--regid=nogroup", "--clear-groups", *read_all]
+    printed, status = quick.run(*become, "make", "lab", PATH=str(quick.path / "bin"))
+    assert status != 0 and "belongs to somebody else (was it made with sudo?). Remove it: sudo rm -r .venv" in printed
+
+
 def test_a_folder_whose_name_breaks_activate(quick):
     quick.path = quick.path.rename(quick.path.with_name('it is "here"'))
     printed, status = make_lab(quick, QUICK)

@@ -33,6 +33,7 @@ from lab.observe import (
     Totals,
     alarm,
     ask,
+    flower_port,
     get,
     management,
     take_back,
@@ -553,10 +554,8 @@ class Desk:
     @cached_property
     def flower(self):
         """URL of Flower: at FLOWER_PORT, or where the lab has it, or at 5555. Raises Fault."""
-        port = os.environ.get("FLOWER_PORT")
-        if port and not (port.isdecimal() and 0 < int(port) < 65536):
-            raise Fault(f"FLOWER_PORT is {port!r}, which is not a port", "Type `export FLOWER_PORT=5555`")
-        return f"http://localhost:{port}" if port else Claim.held("stack").get("flower", "http://localhost:5555")
+        held = None if os.environ.get("FLOWER_PORT") else Claim.held("stack").get("flower")
+        return held or f"http://localhost:{flower_port()}"
 
     def workers_in_flower(self):
         """The workers that Flower shows as online, {name: predictions that run there}: none when it does not answer."""

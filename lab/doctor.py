@@ -20,13 +20,14 @@ from lab.observe import (
     Address,
     ManagementAway,
     flower_answers,
+    flower_port,
     management,
     pools,
     port_holder,
     takes_messages,
     within,
 )
-from lab.servers import RABBITMQ, flower_port
+from lab.servers import RABBITMQ
 
 REQUIREMENTS = FOLDER.parent / "requirements.txt"
 PATIENCE = 6  # seconds that one question may take

@@ -513,6 +513,14 @@ def give_back(app):
             connection.default_channel.qos.restore_visible(num=None, interval=1)
 
 
+def flower_port():
+    """The port at which Flower is to listen. Raises Fault."""
+    wanted = os.environ.get("FLOWER_PORT") or "5555"
+    if not (re.fullmatch("[0-9]{1,5}", wanted) and 0 < int(wanted) < 65536):
+        raise Fault(f"FLOWER_PORT is {wanted!r}, and no number from 1 to 65535", "Type `export FLOWER_PORT=5555`")
+    return int(wanted)
+
+
 def flower_answers(url):
     """Whether Flower is ready at url."""
     try:

@@ -7,7 +7,6 @@ address of its own.
 
 import json
 import os
-import re
 import resource
 import secrets
 import shutil
@@ -193,14 +192,6 @@ def allow_files():
         found = f"This terminal allows {hard} open files, and the lab needs {FILES}"
         raise Fault(found, "Open a new terminal; `ulimit -Hn` there says how many it allows")
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def flower_port():
-    """The port at which Flower is to listen. Raises Fault."""
-    wanted = os.environ.get("FLOWER_PORT", "5555")
-    if not (re.fullmatch("[0-9]{1,5}", wanted) and 0 < int(wanted) < 65536):
-        raise Fault(f"FLOWER_PORT is {wanted!r}, and no number from 1 to 65535", "Type `unset FLOWER_PORT`")
-    return int(wanted)
 
 
 def quoted(text):

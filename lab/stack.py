@@ -18,6 +18,7 @@ from lab.observe import (
     answers,
     ask_workers,
     flower_answers,
+    flower_port,
     give_back,
     held,
     port_holder,
@@ -26,7 +27,7 @@ from lab.observe import (
     waiting,
     workers,
 )
-from lab.servers import Server, Servers, allow_files, await_child, flower_port, free_port
+from lab.servers import Server, Servers, allow_files, await_child, free_port
 
 WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by hand is celery@…
 START = 30  # seconds that worker and Flower may take to start; 2 on an idle machine

@@ -33,6 +33,8 @@ from lab.observe import (
     Totals,
     alarm,
     ask,
+    ask_workers,
+    each_answer,
     flower_port,
     get,
     management,
@@ -82,7 +84,7 @@ class OtherArguments(Wrong):
 class NoWorker(Wrong):
     """No worker answers, and {waiting} in the queue {queue!r}."""
 
-    next = "In terminal 2: `celery -A my_ml_app worker`"
+    next = """In terminal 2: `celery -A my_ml_app worker`. If it ends at once, the last lines there say why"""
 
 
 class Suspended(Wrong):
@@ -143,7 +145,8 @@ class OtherFolder(Wrong):
 
 
 class SameName(Wrong):
-    """{number} workers are called {worker}: Celery takes them for one, and asks only one of them."""
+    """{number} workers are called {worker}: Celery takes them for one. With RabbitMQ, the second one would end at once
+    with `RESOURCE_LOCKED`."""
 
     next = "End one of them. Or give it a name of its own: `celery -A my_ml_app worker -n w2@%h`"
 
@@ -176,6 +179,14 @@ class Worker:
     def processes(self):
         """Process ids of its pool."""
         return self.stats["pool"].get("processes", [])
+
+    @property
+    def pool(self):
+        """The size of its pool, in words."""
+        if size := len(self.processes):
+            return "1 pool process" if size == 1 else f"{size} pool processes"
+        size = self.stats["pool"].get("max-concurrency", 0)
+        return "1 thread" if size == 1 else f"{size} threads" if size else "no pool process yet"
 
     @property
     def autoscale(self):
@@ -388,29 +399,31 @@ class Desk:
 
     def workers(self):
         """All workers that answer within a second, two of one name too."""
-        with suppress(*AWAY):
-            asked = time.time()
-            stats = self.app.control.broadcast("stats", reply=True, timeout=HEARING) or []
-            answers = [item for answer in stats for item in answer.items()]
-            names = [name for name, _ in answers]
-            inspect = self.app.control.inspect(destination=sorted(set(names)), timeout=HEARING, limit=len(names))
-            tasks, queues = (inspect.registered() or {}, inspect.active_queues() or {}) if names else ({}, {})
-            return [
-                Worker(
-                    name,
-                    facts,
-                    tasks.get(name, []),
-                    [queue["name"] for queue in queues.get(name, [])],
-                    asked - facts["uptime"],
-                )
-                for name, facts in sorted(answers, key=lambda answer: answer[0])
-            ]
-        return []
+        asked = time.time()
+        answers = each_answer(self.app, "stats", timeout=HEARING)
+        names = sorted({name for name, _ in answers})
+        tasks, queues = (
+            ask_workers(self.app, what, names) if names else {} for what in ("registered", "active_queues")
+        )
+        return [
+            Worker(
+                name,
+                facts,
+                tasks.get(name, []),
+                [queue["name"] for queue in queues.get(name, [])],
+                asked - facts["uptime"],
+            )
+            for name, facts in sorted(answers, key=lambda answer: answer[0])
+        ]
 
     @cached_property
     def online(self):
         """The workers that answered when they were first asked."""
         return self.wait(self.workers, "a worker to answer", 2) or []
+
+    @property
+    def _names(self):
+        return sorted({worker.name for worker in self.online})
 
     @property
     def worker(self):
@@ -475,17 +488,22 @@ class Desk:
         return self.suspended() or Silent(queue=self.queue, consumers=consumers, answering=answers)
 
     def main_processes(self):
-        """Main processes of workers on this machine, as far as they are in the folder or connected to the broker."""
+        """Main processes of workers on this machine, as far as they are in the folder, or told of its broker."""
         processes = {one.pid: one for one in psutil.process_iter(["cmdline", "ppid"])}
         found = []
         for process in processes.values():
             with suppress(psutil.Error):
-                if is_main(process, processes) and (self._is_here(process) or self._is_connected(process)):
+                if is_main(process, processes) and (self._is_here(process) or self._is_told(process)):
                     found.append(process)
         return found
 
     def _is_here(self, process):
         return Path(process.cwd()) == self.folder
+
+    def _is_told(self, process):
+        """Whether its terminal, or the lab that started it, has told a process to use the student's broker."""
+        told = process.environ().get("CELERY_BROKER_URL")
+        return bool(told) and self.broker.is_same_as(Address(told))
 
     def _is_connected(self, process):
         return any(one.raddr and one.raddr.port == self.broker.port for one in process.net_connections("tcp"))
@@ -495,7 +513,7 @@ class Desk:
         with suppress(psutil.Error):
             age = time.time() - process.create_time()
             theirs = broker_of(process)
-            if theirs.place != self.broker.place or (age > START and not self._is_connected(process)):
+            if not theirs.is_same_as(self.broker) or (age > START and not self._is_connected(process)):
                 return NotConnected(pid=process.pid, ours=self.broker, theirs=theirs)
             if age < START:
                 return NotReady(pid=process.pid, why=f"it started {age:.0f} s ago")
@@ -535,9 +553,8 @@ class Desk:
         return None
 
     def worker_fact(self):
-        worker, size = self.worker, len(self.worker.processes)
-        processes = "1 pool process" if size == 1 else f"{size} pool processes"
-        return f"worker: {worker.name}, {processes}, takes from {self.queue!r}"
+        worker = self.worker
+        return f"worker: {worker.name}, {worker.pool}, takes from {self.queue!r}"
 
     def inspect(self, what):
         """What `celery inspect WHAT` says of the worker now; None when it says nothing for a second."""
@@ -545,11 +562,7 @@ class Desk:
 
     def inspect_all(self, what):
         """What `celery inspect WHAT` says now of each worker that takes the student's messages, {name: answer}."""
-        with suppress(*AWAY):
-            names = [worker.name for worker in self.takers]
-            inspect = self.app.control.inspect(destination=names, timeout=HEARING, limit=len(names))
-            return getattr(inspect, what)() or {}
-        return {}
+        return ask_workers(self.app, what, [worker.name for worker in self.takers], HEARING)
 
     @cached_property
     def flower(self):
@@ -612,7 +625,8 @@ class Desk:
                 left = {one.id for one in sent if not one.seen & {"task-started"} and not one.is_over}
                 with suppress(*AWAY):
                     if left:
-                        self.app.control.revoke_by_stamped_headers({"check": mark})
+                        revoked = {"headers": {"check": mark}, "terminate": False, "signal": "TERM"}
+                        ask_workers(self.app, "revoke_by_stamped_headers", self._names, **revoked)
                         take_back(self.app, self.queue, left)
 
     @property
@@ -631,13 +645,12 @@ class Desk:
     def _task_events(self):
         """Let every worker send events of its tasks; those that did not do so before stop it at the end."""
         self._switched_on = []
-        self.hear_workers(sorted({worker.name for worker in self.online}))
+        self.hear_workers(self._names)
         try:
             yield
         finally:
             if self._switched_on:
-                with suppress(*AWAY):
-                    self.app.control.disable_events(self._switched_on)
+                ask_workers(self.app, "disable_events", self._switched_on)
 
     def hear_workers(self, names=None):
         """Let workers, by default all that are there now, send events of their tasks as long as predictions() lasts."""

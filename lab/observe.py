@@ -168,10 +168,10 @@ class Address:
         """Base URL of RabbitMQ's management API; by convention its port is the broker's plus 10000."""
         return f"http://{self.host}:{self.port + 10000}"
 
-    @property
-    def place(self):
-        """What two addresses of one broker have in common, however they are written."""
-        return self.is_local or self.host, self.port, self.virtual_host
+    def is_same_as(self, other):
+        """Whether two addresses mean the same queues, however they are written."""
+        mine, theirs = ((one.is_local or one.host, one.port, one.virtual_host) for one in (self, other))
+        return mine == theirs
 
     def __str__(self):
         return hidden(self.url)
@@ -440,9 +440,17 @@ def _task_of(message):
 def ask_workers(app, command, names=None, timeout=1, connection=None, **arguments):
     """What workers answer to a command of `celery inspect` or `celery control`: {name: answer}, or {} when none does.
 
-    Asked are those in names, or all that answer within timeout seconds. It takes a few seconds longer, and no more,
-    when the broker is away, frozen, or takes no messages: Celery's own way to ask tries for ever, and needs two
-    connections of a pool that may have one. Over a connection of the caller's, what is wrong with it is raised.
+    Asked are those in names, or all that answer within timeout seconds.
+    """
+    return dict(each_answer(app, command, names, timeout, connection, **arguments))
+
+
+def each_answer(app, command, names=None, timeout=1, connection=None, **arguments):
+    """As ask_workers, but [(name, answer)]: two workers may have one name.
+
+    It takes a few seconds longer, and no more, when the broker is away, frozen, or takes no messages: Celery's own way
+    to ask tries for ever, and needs two connections of a pool that may have one. Over a connection of the caller's,
+    what is wrong with it is raised.
     """
     own = connection or app.connection_for_write(transport_options=ONCE)
     try:
@@ -455,11 +463,11 @@ def ask_workers(app, command, names=None, timeout=1, connection=None, **argument
             app.conf.task_serializer,
         )
         answers = mailbox.call(names, command, arguments, timeout)
-        return {name: said for answer in answers for name, said in answer.items()}
+        return [item for answer in answers for item in answer.items()]
     except AWAY:
         if connection:
             raise
-        return {}
+        return []
     finally:
         if not connection:
             own.collect()  # to close it properly means to wait for an answer

@@ -36,7 +36,7 @@ def check(desk):
     yield desk.worker_fact()
     if not desk.broker.is_rabbitmq:
         return
-    desk.on_dashboard(desk.broker, "overview")
+    desk.on_dashboard(desk.broker, "whoami")
     number = desk.wait(desk.consumers, "the queue to have a consumer", 2) or 0
     consumers = "1 consumer" if number == 1 else f"{number} consumers"
     totals = desk.totals()

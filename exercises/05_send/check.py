@@ -9,7 +9,7 @@ import psutil
 
 from lab.desk import NotReady, NoWorker, OtherApp, OtherQueue, Silent, Suspended, Unreadable, broker_of
 from lab.fault import Wrong, printable
-from lab.observe import ManagementAway, waiting
+from lab.observe import ManagementAway, ask_workers, waiting
 from lab.student import TASK, in_printed_line
 
 TYPING = float(os.environ.get("LAB_TYPING", "60"))  # seconds that a student has to type a message
@@ -134,7 +134,7 @@ def end_of(desk, mine):
     """How a prediction ended, or where it runs, as a fact."""
     if done := mine.event("task-succeeded"):
         return f"done: by a process of its pool, which terminal 2 names; predict returned {printable(done['result'])}"
-    running = desk.app.control.inspect(timeout=1).active() or {}
+    running = ask_workers(desk.app, "active")
     places = [task["worker_pid"] for tasks in running.values() for task in tasks if task["id"] == mine.id]
     where = f"runs in the pool process {places[0]}" if places else "waits for a pool process"
     return f"not done within {SLOW} s: it {where}, and this check does not wait for it"
@@ -148,7 +148,7 @@ def clue(desk):
             with suppress(psutil.Error):
                 if Path(process.cwd()) != desk.folder:
                     elsewhere = process.cwd()
-                elif broker_of(process).place != desk.broker.place:
+                elif not broker_of(process).is_same_as(desk.broker):
                     return f"{PRODUCER} sends to {broker_of(process)}, and the worker takes from {desk.broker}"
                 else:
                     return f"{PRODUCER} runs in your folder, and the worker heard nothing of it"

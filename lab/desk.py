@@ -623,7 +623,7 @@ class Desk:
                 yield sent
             finally:
                 left = {one.id for one in sent if not one.seen & {"task-started"} and not one.is_over}
-                with suppress(*AWAY):
+                with unhurried(), suppress(*AWAY):
                     if left:
                         revoked = {"headers": {"check": mark}, "terminate": False, "signal": "TERM"}
                         ask_workers(self.app, "revoke_by_stamped_headers", self._names, **revoked)
@@ -650,7 +650,8 @@ class Desk:
             yield
         finally:
             if self._switched_on:
-                ask_workers(self.app, "disable_events", self._switched_on)
+                with unhurried():
+                    ask_workers(self.app, "disable_events", self._switched_on)
 
     def hear_workers(self, names=None):
         """Let workers, by default all that are there now, send events of their tasks as long as predictions() lasts."""

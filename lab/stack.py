@@ -130,14 +130,28 @@ class Lab:
             for child in ended if not self._leaving else ():
                 how = f"was ended by signal {-child.code}" if child.code < 0 else f"ended with exit status {child.code}"
                 child.restarts = [begin for begin in child.restarts if time.monotonic() - begin < SPAN]
+                if child.name == "worker" and not workers(self.app):
+                    give_back(self.app)
                 if len(child.restarts) == TRIES:
                     child.given_up = True
                     self._tell(f"The {child.name} {how} again. The lab leaves it; its last words are in {child.log}.")
+                    if child.name == "worker":
+                        self._suspect_messages()
                     continue
                 self._tell(f"The {child.name} {how}. Starting it again …")
-                if child.name == "worker" and not workers(self.app):
-                    give_back(self.app)
                 self._keeper.restart(child)
+
+    def _suspect_messages(self):
+        """A message that no worker can read goes back into the queue with the end of each that tries."""
+        number = 0
+        with suppress(Fault):
+            number = waiting(self.app)
+        if number:
+            look = "Look at them in the dashboard (Queues, celery, Get messages). " if self.broker.dashboard else ""
+            self._tell(
+                f"{_are(number, 'message')} waiting, and one may have ended it. {look}"
+                "`celery -A my_ml_app purge`, in another terminal, removes all that wait. Then leave, and start again."
+            )
 
     def leave(self, patient=True):
         """End what this command started: running predictions finish, and what still waits is counted and kept.

@@ -1,5 +1,6 @@
 """`make lab` as a whole: what a student sees, and what is left when it ends, however it ends."""
 
+import json
 import re
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import amqp
 import pytest
 from conftest import ID, RABBITMQ, eventually, free_port, require
 
@@ -314,15 +316,27 @@ def test_what_dies_is_started_again_and_loses_nothing(student, name):
     student.nothing_runs()
 
 
-def test_what_dies_again_and_again_is_left_alone(student):
+def test_what_dies_again_and_again_is_left_alone(served):
+    """A message without a content type ends each worker that meets it."""
+    student = served
     lab = student.open(*START)
     lab.see(PROMPT)
-    (student.path / "my_ml_app.py").write_text("raise SystemExit(7)")
-    next(p for p in children(student) if "worker" in p.cmdline()).kill()
+    headers = {"id": "unreadable", "task": "my_ml_app.predict"}
+    with student.app.connection() as connection:
+        channel = connection.default_channel
+        if "amqp" in student.broker:
+            channel.basic_publish(amqp.Message(b"[[], {}, {}]", application_headers=headers), routing_key="celery")
+        else:
+            properties = {"delivery_info": {"exchange": "", "routing_key": "celery"}, "delivery_tag": "1"}
+            message = {"body": "[[], {}, {}]", "headers": headers, "properties": properties}
+            channel.client.lpush("celery", json.dumps(message))
     lab.see(
-        "The worker was ended by signal 9. Starting it again",
-        "The worker ended with exit status 7 again. The lab leaves it",
+        "The worker ended with exit status 1. Starting it again",
+        "The worker ended with exit status 1 again. The lab leaves it",
+        "1 message is waiting, and one may have ended it.",
+        "`celery -A my_ml_app purge`, in another terminal, removes all that wait",
     )
+    assert "Purged 1 message" in student.run("celery", "-A", "my_ml_app", "purge", "-f")[0]
     lab.sendline("exit")
     assert lab.left() == 0
     student.nothing_runs()

@@ -74,10 +74,7 @@ def cli(context):
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup, and a script that starts this with &, have their reason
             signal.signal(number, interrupt)
-    try:
-        sys.path.insert(0, os.getcwd())
-    except FileNotFoundError:
-        raise Fault("The folder of this terminal is not there any more", "Go to yours: `cd`, and its name") from None
+    sys.path.insert(0, os.getcwd())
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         context.color = False
 

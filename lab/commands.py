@@ -136,6 +136,7 @@ def ask_to_predict(exercise, progress):
             raise click.UsageError(f"it is one of {letters}")
         return letter
 
+    sys.stdin.reconfigure(errors="replace")  # what is no text is no letter either
     click.echo(filled(f"Predict: {question}", columns()))
     for letter, text in choices.items():
         line(f"{letter})", text)

@@ -48,6 +48,8 @@ def of_this_machine(error):
     why = getattr(error, "strerror", None)
     if not why or not (error.filename or error.errno in REMEDIES):
         return None
+    if error.errno == errno.ENOENT and not error.filename:  # which is what os.getcwd() says
+        return Fault("The folder of this terminal is not there any more", "Go to yours: `cd`, and its name")
     what = error.filename or "The lab cannot go on"
     return Fault(f"{what}: {why}", REMEDIES.get(error.errno, "See that this is yours to read and write, and try again"))
 

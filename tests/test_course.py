@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import shutil
 import signal
@@ -217,8 +218,9 @@ def test_the_prediction_is_asked_for_once_and_shown_with_the_right_answer(folder
     terminal.see("Your prediction")
     terminal.sendintr()
     assert terminal.left() == 130 and not (folder.path / "progress.json").exists()
-    terminal = folder.open(*LAB, "check", "2")
-    predict(terminal, "Who can call it now", r"a\).* nobody", letter="x")
+    terminal = folder.open(*LAB, "check", "2", PYTHONIOENCODING="utf-8:strict")
+    terminal.see("Who can call it now", r"a\).* nobody", "Your prediction .*: ")
+    os.write(terminal.child_fd, b"\xff\n")  # no text
     predict(terminal, "it is one of a, b, c", letter=" B)")
     terminal.see(
         "Passed", "Who can call it now", r"b\).* only the worker \(you predicted this\)", r"c\).*this is right"

@@ -253,7 +253,9 @@ def with_rabbitmq(student, rabbitmq):
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
     api.put(f"/permissions/{name}/myuser", json=everything).raise_for_status()
     student.broker = f"{url[:-1]}{name}"
-    return with_results(student)
+    yield with_results(student)
+    student.close()
+    api.delete(f"/vhosts/{name}", timeout=SECONDS)  # each costs the dashboard time, and a student's has few
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def check(desk):
     if not address.is_rabbitmq:
         raise OtherBroker(scheme=address.scheme)
     yield f"broker: {product}, logged in as {address.user!r}, virtual host {address.virtual_host!r}"
-    desk.on_dashboard(address, "overview")
+    desk.on_dashboard(address, "whoami")
     yield f"dashboard: {desk.dashboard(address)} lets {address.user!r} in"
 
 

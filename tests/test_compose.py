@@ -605,7 +605,7 @@ WRONG = {
         "    enviroment: {A: 1}\n    stop_grace_period",
         "enviroment",
     ),
-    "a time without a unit": ("stop_grace_period: 60s", "stop_grace_period: 60", "stop_grace_period|60 has no unit"),
+    "a time without a unit": ("stop_grace_period: 60s", "stop_grace_period: 60", "stop_grace_period|60 is no time"),
     "an env_file that is not there": (
         "  environment:\n    CELERY",
         "  env_file: my.env\n  environment:\n    CELERY",
@@ -632,6 +632,19 @@ WRONG = {
     "results at the broker": ("//redis:", "//rabbitmq:", "looks for Redis at rabbitmq, and no service"),
     "a condition that there is not": (HEALTHY, HEALTHY.replace("service_", ""), "healthy"),
     "a port turned round": ("127.0.0.1:6379:6379", "6379:127.0.0.1:6379", "6379:127.0.0.1:6379|invalid"),
+    "a name for an address": ("- 127.0.0.1:6379", "- localhost:6379", "localhost is 127.0.0.1"),
+    "an image without dashboard": ("4.3-management", "4.3", "its port 15672 is the dashboard's"),
+    "a list of one word": ("command: celery -A my_ml_app flower", "command: [celery -A my_ml_app flower]", "each word"),
+    "a health check in one line": (
+        "      test: redis-cli -e ping\n      start_period: 30s\n      start_interval: 1s\n",
+        "      redis-cli ping\n",
+        "is called test|must be a mapping",
+    ),
+    "a list of pairs": (
+        "      RABBITMQ_DEFAULT_USER: ${RABBITMQ_USER:-myuser}\n      RABBITMQ_DEFAULT_PASS",
+        "      - RABBITMQ_DEFAULT_USER: ${RABBITMQ_USER:-myuser}\n      - RABBITMQ_DEFAULT_PASS",
+        "NAME=value|unexpected type",
+    ),
     "the app behind": ("celery -A my_ml_app worker", "celery worker -A my_ml_app", "-A and the app come first"),
     "a password in the command": ("app flower", "app flower --basic-auth=me:mine", "password in command of flower"),
     "no space": ("image: redis", "image:redis", "a space is missing after a colon"),

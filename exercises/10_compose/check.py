@@ -187,7 +187,7 @@ class Service:
     name: str
     names: set  # by which others find it
     image: str  # without registry and tag
-    is_pinned: bool  # to a version, be it a rough one
+    tag: str  # the version, be it a rough one
     command: str
     environment: dict  # {name: value}, env_file included
     ports: list  # of (address, published, target)
@@ -254,6 +254,10 @@ def check(desk):
             raise StopTooShort(service=worker.name, seconds=worker.stop_seconds, prediction=PREDICTION)
         yield f"stop: {worker.name!r} has {worker.stop_seconds:g} s to end its predictions"
 
+    has_dashboard = broker.image != "rabbitmq" or "management" in broker.tag or broker.is_configured
+    if not has_dashboard and "15672" in [target for *_, target in broker.ports]:
+        why = "its port 15672 is the dashboard's, which only an image with management in its tag has"
+        raise BadService(service=broker.name, file=file.name, why=why)
     for service in services.values():
         reaches(service, service in cast[FLOWER])
     for service in cast[RABBITMQ] + cast[REDIS] + cast[FLOWER]:
@@ -272,7 +276,7 @@ def check(desk):
             raise CredentialsWritten(service=service.name, place=service.written, file=file.name)
     yield "credentials: none is written in"
 
-    if loose := [service.name for service in usual if not service.is_pinned]:
+    if loose := [service.name for service in usual if service.tag in ("", "latest")]:
         yield f"versions: {', '.join(loose)} can be another one tomorrow. A tag, as in `redis:8`, keeps it"
 
     yield as_it_runs(desk, {one.name for players in cast.values() for one in players})
@@ -522,6 +526,8 @@ def as_service(name, raw, folder, settings):
     image = (built.get("FROM") or given.get("image") or "").split(" ")[0].rpartition("/")[2]
     command = given.get("command") or ("" if given.get("entrypoint") else built.get("CMD"))
     words = f"{line(given.get('entrypoint') or built.get('ENTRYPOINT'))} {line(command)}"
+    if isinstance(command, (list, tuple)) and len(command) == 1 and " " in command[0].strip():
+        raise Refused("in a command that is a list, each word stands for itself, between commas")
     if re.search(r"\bcelery\s+(worker|flower)\s.*(-A|--app)", words):
         raise Refused("in its command, -A and the app come first")
     depends_on = given.get("depends_on") or {}
@@ -531,12 +537,14 @@ def as_service(name, raw, folder, settings):
         if how and how.get("condition") not in CONDITIONS:
             raise Refused(f"it waits for {other} to be {how.get('condition')}, and not {' or '.join(CONDITIONS)}")
     probe = given.get("healthcheck") or {"test": built.get("HEALTHCHECK", "NONE")}
+    if not isinstance(probe, dict):
+        raise Refused("what asks it for its health is called test, and stands below healthcheck")
     network = given.get("network_mode") or ""
     return Service(
         name=name,
         names={name, *other_names(given)},
         image=image.partition(":")[0].partition("@")[0],
-        is_pinned=bool(built) or re.search("[:@]", image) is not None and not image.endswith(":latest"),
+        tag=image.partition(":")[2],
         command=re.sub(r"(-A|--app)[= ]?\S+", "", words).strip(),
         environment=variables([text for path in files(given.get("env_file"), folder) for text in lines(path)])
         | variables(given.get("environment") or {}),
@@ -601,6 +609,8 @@ def line(command):
 def variables(environment):
     """{name: value}, given so or as a list of NAME=value; a value that comes from the terminal is empty."""
     if isinstance(environment, (list, tuple)):
+        if not all(isinstance(one, str) for one in environment):
+            raise Refused("a list of variables has NAME=value in each line; NAME: value is for lines without -")
         environment = dict(one.partition("=")[::2] for one in environment)
     return {name: "" if value is None else str(value) for name, value in environment.items()}
 
@@ -623,10 +633,13 @@ def files(given, folder):
 def port(given):
     """(address, published, target) of a port, given as a mapping or as [[address:]published:]target."""
     if isinstance(given, dict):
-        return tuple(str(given.get(key, "")) for key in ("host_ip", "published", "target"))
-    parts = str(given).partition("/")[0].rsplit(":", 2)
+        parts = [str(given.get(key, "")) for key in ("host_ip", "published", "target")]
+    else:
+        parts = str(given).partition("/")[0].rsplit(":", 2)
     if not all(re.fullmatch(r"[\d-]*|\$\w+", number) for number in parts[-2:]):
         raise Refused(f"{given} is no port: address, port outside and port inside stand in this order")
+    if parts[0] == "localhost":
+        raise Refused(f"{given} names a machine, where Docker wants its address: localhost is 127.0.0.1")
     return tuple(["", "", *parts][-3:])
 
 
@@ -634,7 +647,7 @@ def seconds(duration):
     """Seconds of a duration such as 1m30s."""
     found = re.findall(r"([\d.]+)(ms|us|h|m|s)", str(duration))
     if not found:
-        raise Refused(f"{duration} has no unit, as in 60s")
+        raise Refused(f"{duration} is no time, such as 60s or 1m30s")
     return sum(float(number) * UNITS[unit] for number, unit in found)
 
 

@@ -220,6 +220,7 @@ def test_the_prediction_is_asked_for_once_and_shown_with_the_right_answer(folder
     assert terminal.left() == 130 and not (folder.path / "progress.json").exists()
     terminal = folder.open(*LAB, "check", "2", PYTHONIOENCODING="utf-8:strict")
     terminal.see("Who can call it now", r"a\).* nobody", "Your prediction .*: ")
+    terminal.setecho(False)
     os.write(terminal.child_fd, b"\xff\n")  # no text
     predict(terminal, "it is one of a, b, c", letter=" B)")
     terminal.see(

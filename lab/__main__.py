@@ -200,7 +200,7 @@ def burst(number, seconds, over):
                 wanted = sys.stdin.isatty() and click.confirm("Take them back out of the queue?")
                 if wanted and (left := sent.withdraw(waiting)):
                     tell(f"{left} of them were not found in time. The workers that run now will discard them.")
-            except click.Abort:
+            except (click.Abort, KeyboardInterrupt):
                 tell()
             except Fault as fault:
                 tell(f"They stay in the queue. {fault.sentences()}")

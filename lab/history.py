@@ -132,7 +132,7 @@ class History:
     And what was: ended, the Attempts that are over; heard (of), done and failed, how many predictions; sent, how many
     there were when the broker was last asked, with those in the queue; moment, the Moment when it was; counts, (time,
     ready, unacked); sizes, (time, worker, its processes); faults, [begin, end, what happened]; unread, how many events
-    could not be read.
+    could not be read; error, with which the last one failed.
     """
 
     def __init__(self):
@@ -143,7 +143,7 @@ class History:
         self.heard = self.sent = self.done = self.failed = self.unread = 0
         self.moment, self._before = None, (0, 0, 0, 0)
         self.counts, self.sizes, self.faults = [], [], []
-        self.answers = self.why = None
+        self.answers = self.why = self.error = None
         self._taken = 0  # predictions that are in no queue
         self._there = deque(
             [(0, 0)], maxlen=COUNTS
@@ -226,6 +226,7 @@ class History:
 
     def _failed(self, fact, time):
         self._over(fact, time, "failed")
+        self.error = fact["why"]
         self._killed(fact, time)
 
     def _killed(self, fact, time):

@@ -187,6 +187,8 @@ class Numbers:
         """Why something that is expected is not shown, as sentences."""
         if self.burst and self.burst.remark:
             yield self.burst.remark
+        if self.history.error:
+            yield f"A prediction failed: {self.history.error}"
         if self.burst and self.burst.before:
             yield f"Messages that were there before the burst, and count too: {self.burst.before}."
         if self.history.moment and self.history.moment.unacked is None:
@@ -303,15 +305,16 @@ class Screen:
         self._numbers, self._where, self._most = numbers, where, 1
         self._console = Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
+        self._in_place = self._console.is_terminal and not self._console.is_dumb_terminal
         self._line, self._due, self._said = None, 0, []
 
     def __enter__(self):
-        if self._console.is_terminal:
+        if self._in_place:
             self._live.start()
         return self
 
     def __exit__(self, error, *_):
-        if error and self._console.is_terminal:  # Ctrl-C has moved the cursor: leave what is there
+        if error and self._in_place:  # Ctrl-C has moved the cursor: leave what is there
             self._numbers.look()
         else:
             self.show(last=True)
@@ -320,7 +323,7 @@ class Screen:
     def show(self, last=False):
         self._numbers.look()
         self._most = max([self._most, *self._numbers.history.ready.values()])
-        if self._console.is_terminal:
+        if self._in_place:
             self._live.update(as_screen(self._numbers, self._where, self._most), refresh=True)
         elif last or time.monotonic() > self._due:
             self._due = time.monotonic() + LINE

@@ -98,6 +98,7 @@ def test_a_burst_agrees_with_what_its_predictions_wrote_down(lab):
     last = [line for line in printed.splitlines() if "sent 12" in line][-1]
     assert "Ready 0  Unacked 0  running 0/5  done 11  failed 1" in last
     assert re.search(r"a prediction waited \d\.\d s, and worked 1\.[56] s, on average", printed)
+    assert "A prediction failed: ValueError('as asked')" in printed
     assert not [line for line in printed.splitlines() if len(line) > 80]
     diary = [json.loads(line) for line in (student.path / "diary").read_text().splitlines()]
     seen = {(one.id, one.outcome): one for one in history(student, printed).ended}

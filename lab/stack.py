@@ -178,14 +178,15 @@ class Lab:
     def _end_worker(self, worker, seconds):
         ended = False
         try:
-            if not self.worker or self._drain_worker(seconds):
+            if self.worker and self._drain_worker(seconds):
                 self._keeper.signal(worker, signal.SIGTERM)
                 ended = worker.ended.wait(PATIENCE)
         except KeyboardInterrupt:
             pass
         if not ended:
-            self._tell("Leaving at once: what was running goes back into the queue.")
-            for number in (signal.SIGQUIT, signal.SIGKILL):
+            if self.worker:
+                self._tell("Leaving at once: what was running goes back into the queue.")
+            for number in (signal.SIGQUIT, signal.SIGKILL) if self.worker else (signal.SIGTERM, signal.SIGKILL):
                 self._keeper.signal(worker, number)
                 if worker.ended.wait(STOP):
                     break

@@ -342,6 +342,17 @@ def test_what_dies_again_and_again_is_left_alone(served):
     student.nothing_runs()
 
 
+def test_a_prediction_that_ends_its_process_each_time_is_a_failure(with_rabbitmq):
+    with open(with_rabbitmq.path / "my_ml_app.py", "a") as app:
+        app.write("\n\npredict.run = lambda payload: os._exit(1)\n")
+    lab = with_rabbitmq.open(*START)
+    lab.see(PROMPT)
+    lab.sendline("hello")
+    lab.see(f"Result of {ID}: FAILURE, WorkerLostError: ")
+    lab.sendline("exit")
+    assert lab.left() == 0
+
+
 def test_a_taken_flower_port_is_named_and_another_one_used(student):
     with socket.create_server(("127.0.0.1", int(student.flower.rpartition(":")[2]))):
         printed, status = student.run(*START, typed="hi\n")

@@ -17,7 +17,8 @@ from lab.follow import ROLL_CALL
 WIDTH = 10  # inches; at DPI, the width of a README
 DPI = 120
 LEAD = 0.01  # of the picture's width: before the first message, and after the last thing that happened
-MARKS = 40  # changes of the pool's size, and faults, that there is room to write to
+MARKS = 16  # changes of the pool's size that there is room to write to
+FAULTS = 40  # that are drawn
 LETTER = 0.0065  # width of a letter, as a share of the picture's
 EDGE = 6  # columns that a bar has at least, to be given an edge
 COLUMNS = 1000  # of the picture: between two of them nobody can tell bars apart
@@ -234,7 +235,7 @@ def draw_queue(panel, counts, start, end):
 def draw_faults(panels, history, start, end):
     """A line at each fault, or a band as long as it lasts, and what it was; no text lies on another."""
     levels = []  # where the text on each of them ends
-    for begin, finish, what in history.faults[:MARKS]:
+    for begin, finish, what in history.faults[:FAULTS]:
         what = printable(what, LABEL)
         for panel in panels:
             panel.axvspan(begin, finish or end, color=FAULT, alpha=0.15, linewidth=0)

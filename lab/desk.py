@@ -65,7 +65,8 @@ def unhurried():
 class NotRegistered(Wrong):
     """The app has no task called predict: it knows {tasks}."""
 
-    next = "Put `@app.task` on the line above `def predict`"
+    next = """A function becomes a task by a decorator on the line above it, and by being called predict: see
+        `python -m lab hint 2`"""
 
 
 class OtherName(Wrong):
@@ -78,7 +79,7 @@ class OtherName(Wrong):
 class OtherArguments(Wrong):
     """predict cannot be called with one payload: {error}."""
 
-    next = "Define it as `def predict(payload):`, as the lecture does"
+    next = "Let predict take one argument, the payload, as the lecture does"
 
 
 class NoWorker(Wrong):
@@ -409,11 +410,12 @@ class Desk:
             Worker(
                 name,
                 facts,
-                tasks.get(name, []),
-                [queue["name"] for queue in queues.get(name, [])],
+                tasks[name],
+                [queue["name"] for queue in queues[name]],
                 asked - facts["uptime"],
             )
             for name, facts in sorted(answers, key=lambda answer: answer[0])
+            if name in tasks and name in queues  # it has not fallen silent meanwhile
         ]
 
     @cached_property

@@ -48,6 +48,14 @@ class Failing(Wrong):
     next = "Correct that line, start the worker in terminal 2 again, and check again"
 
 
+class EndsItsProcess(Wrong):
+    """{worker} took a message, and predict ended the process of the pool in which it ran: it neither returned nor
+    raised an error."""
+
+    next = """Look in predict for what ends Python itself, `exit()` for example, and start the worker again. Terminal 2
+        says with which signal or exit status the process ended"""
+
+
 class NoneOfYours(Wrong):
     """The way from your app to {worker} is free, and no message of yours came within {seconds} seconds: {clue}."""
 
@@ -68,6 +76,7 @@ RECOGNISES = (
     Refused,
     Busy,
     Failing,
+    EndsItsProcess,
     NoneOfYours,
 )
 
@@ -89,7 +98,6 @@ def check(desk):
         mine = own(desk) or typed(desk)
         yield f"yours: {mine.text}, taken from the queue by {mine.event('task-received')['hostname']}"
         desk.wait(lambda: mine.is_over, "your prediction to end", SLOW)
-        look_for_error(mine)
         yield end_of(desk, mine)
     yield f"queue {desk.queue!r}: {desk.messages_wait()}"
 
@@ -127,17 +135,33 @@ def not_taken(desk):
 def look_for_error(one):
     if failed := one.event("task-failed"):
         error = in_printed_line(failed["traceback"] or "") or failed["exception"]
+        if "WorkerLostError" in error:
+            raise EndsItsProcess(worker=failed["hostname"])
         raise Failing(worker=failed["hostname"], error=error)
 
 
 def end_of(desk, mine):
-    """How a prediction ended, or where it runs, as a fact."""
+    """How a prediction ended, or where it is, as a fact. Raises Failing and EndsItsProcess."""
+    look_for_error(mine)
     if done := mine.event("task-succeeded"):
         return f"done: by a process of its pool, which terminal 2 names; predict returned {printable(done['result'])}"
-    running = ask_workers(desk.app, "active")
-    places = [task["worker_pid"] for tasks in running.values() for task in tasks if task["id"] == mine.id]
-    where = f"runs in the pool process {places[0]}" if places else "waits for a pool process"
+    pid = place_of(desk, mine)
+    if pid is None:
+        if desk.wait(lambda: mine.is_over, "what became of it", ARRIVAL):
+            return end_of(desk, mine)
+        raise EndsItsProcess(worker=mine.event("task-received")["hostname"]) if desk.workers() else desk.silence()
+    where = f"runs in the pool process {pid}" if pid else "waits for a pool process"
     return f"not done within {SLOW} s: it {where}, and this check does not wait for it"
+
+
+def place_of(desk, mine):
+    """The pool process that has a prediction, 0 when it waits in a worker for one; None when no worker has it."""
+    for what in ("active", "reserved"):
+        for tasks in ask_workers(desk.app, what).values():
+            for task in tasks:
+                if task["id"] == mine.id:
+                    return task["worker_pid"] or 0
+    return None
 
 
 def clue(desk):

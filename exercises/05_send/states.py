@@ -99,3 +99,10 @@ def failing(student):
     student.solve()
     student.edit("my_ml_app.py", "    return", '    return payload["text"]')
     student.worker()
+
+
+def ends_its_process(student):
+    student.solve()
+    student.edit("my_ml_app.py", "    return", "    exit()")
+    student.worker()
+    student.types("hello")

@@ -41,6 +41,12 @@ class NoApp(Wrong):
     next = "Make one with `Celery(...)` in my_ml_app.py, and let its name be app"
 
 
+class OtherModule(Wrong):
+    """my_ml_app.py tells the app to read its configuration from a module that is not there: {error}."""
+
+    next = "The module is celeryconfig: that is the file's name without `.py`"
+
+
 class MisspeltSetting(Wrong):
     """celeryconfig.py sets {name!r}, and Celery's setting is called {right!r}."""
 
@@ -126,7 +132,10 @@ def nothing_after_return(function="predict", file="my_ml_app.py"):
 
 
 def app():
-    """The app in my_ml_app.py, with its configuration read. Raises NotImportable, NoApp, and what settings() raises."""
+    """The app in my_ml_app.py, with its configuration read.
+
+    Raises NotImportable, NoApp, OtherModule, and what settings() raises.
+    """
     settings()
     found = getattr(load("my_ml_app"), "app", None)
     if not isinstance(found, Celery):
@@ -188,10 +197,15 @@ def right_name(name, value):
 
 
 def with_configuration(found, file):
-    """Let an app read its configuration, which Celery does when it is first asked. Raises NotImportable."""
+    """Let an app read its configuration, which Celery does when it is first asked.
+
+    Raises NotImportable and OtherModule.
+    """
     try:
         found.conf.broker_url  # noqa: B018
         return found
+    except ModuleNotFoundError as error:
+        raise OtherModule(error=error) from None
     except Exception as error:
         raise NotImportable(file=file, error=in_own_line(error)) from None
 

@@ -7,7 +7,7 @@ from celery.app.defaults import DEFAULTS
 from lab.desk import NotRegistered, OtherArguments, OtherName
 from lab.fault import Wrong
 from lab.observe import hidden
-from lab.student import AsyncPredict, NoApp, NotImportable, settings
+from lab.student import AsyncPredict, NoApp, NotImportable, OtherModule, settings
 
 JSON = {"json", "application/json"}
 
@@ -33,6 +33,7 @@ class NotOnlyJson(Wrong):
 RECOGNISES = (
     NotImportable,
     NoApp,
+    OtherModule,
     NoConfiguration,
     OwnSetting,
     NotOnlyJson,

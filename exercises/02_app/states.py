@@ -53,3 +53,9 @@ def other_arguments(student):
     student.solve()
     student.edit("my_ml_app.py", "def predict(payload)", "def predict()")
     student.edit("my_ml_app.py", "    print(payload)\n", "")
+
+
+def other_module(student):
+    """The file's name, and not the module's."""
+    student.solve()
+    student.edit("my_ml_app.py", '"celeryconfig"', '"celeryconfig.py"')

@@ -489,6 +489,10 @@ class Desk:
         consumers = f"{number} consumer{'s' * (number > 1)}"
         return self.suspended() or Silent(queue=self.queue, consumers=consumers, answering=answers)
 
+    def too_long(self, what, seconds):
+        """Why something did not happen in these seconds, as a Wrong: no worker answers any more, or TooLong."""
+        return TooLong(what=what, seconds=seconds) if self.workers() else self.silence()
+
     def main_processes(self):
         """Main processes of workers on this machine, as far as they are in the folder, or told of its broker."""
         processes = {one.pid: one for one in psutil.process_iter(["cmdline", "ppid"])}

@@ -40,4 +40,4 @@ def check(desk):
     number = desk.wait(desk.consumers, "the queue to have a consumer", 2) or 0
     consumers = "1 consumer" if number == 1 else f"{number} consumers"
     totals = desk.totals()
-    yield (f"dashboard: queue {desk.queue!r} has {consumers}, {totals.ready} messages Ready, {totals.unacked} Unacked")
+    yield f"dashboard: queue {desk.queue!r} has {consumers}, {totals.ready} messages Ready, {totals.unacked} Unacked"

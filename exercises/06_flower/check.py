@@ -148,7 +148,7 @@ def queue_fact(desk):
     """What Flower's page Broker says of the queue, once it has numbers. Raises EmptyBrokerPage and ManagementAway."""
     row = desk.wait(lambda: cells(desk), "Flower's page Broker to show the queue", PATIENCE)
     if not row:
-        desk.on_dashboard(desk.broker, "overview")
+        desk.on_dashboard(desk.broker, "whoami")
         raise EmptyBrokerPage(queue=desk.queue, dashboard=desk.dashboard(desk.broker))
 
     def numbers():

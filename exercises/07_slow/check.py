@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import psutil
 
-from lab.desk import CHECKS, TooLong
+from lab.desk import CHECKS
 from lab.fault import Wrong, printable
 from lab.student import TASK, AfterReturn, AsyncPredict, nothing_after_return, tree
 
@@ -81,7 +81,7 @@ def check(desk):
         if done := sent.event("task-succeeded"):
             raise NotSlow(seconds=done["runtime"])
     if not isinstance(run, dict):
-        raise TooLong(what=what, seconds=PATIENCE)
+        raise desk.too_long(what, PATIENCE)
     whose = "sent by the check" if is_of_the_check(run) else "one of yours"
     yield f"prediction: {whose}, still running after more than {SLOW} seconds"
     before, when = used[run["worker_pid"]]

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from lab.desk import TooLong
 from lab.fault import Wrong
 from lab.observe import Totals
 
@@ -83,7 +82,7 @@ def check(desk):
         if done := too_fast(sent):
             raise TooFast(seconds=done["runtime"], number=number)
         if not places:
-            raise TooLong(what=what, seconds=PATIENCE)
+            raise desk.too_long(what, PATIENCE)
         if places.hides:
             raise PrefetchHides(running=places.running, reserved=places.reserved, worker=names)
         yield f"messages: {number} sent by the check" if number else f"messages: {places.all} were there already"
@@ -97,9 +96,11 @@ def check(desk):
 
 def look(desk):
     """The Places of one moment: the broker has said the same before and after the workers; None when it has not."""
-    before = desk.totals()
-    running, reserved, stats = (desk.inspect_all(what) for what in ("active", "reserved", "stats"))
-    if len(stats) < len(desk.takers) or desk.totals() != before:
+    before, stats = desk.totals(), desk.inspect_all("stats")
+    if len(stats) < len(desk.takers):
+        return None
+    running, reserved = desk.inspect_all("active"), desk.inspect_all("reserved")
+    if desk.totals() != before:
         return None
     prefetch = sum(facts.get("prefetch_count") or 0 for facts in stats.values())
     return Places(before, len(stats), sum(map(len, reserved.values())), sum(map(len, running.values())), prefetch)

@@ -9,7 +9,6 @@ from celery.backends.rpc import RPCBackend
 from celery.exceptions import ImproperlyConfigured
 from kombu.utils.url import maybe_sanitize_url
 
-from lab.desk import TooLong
 from lab.fault import Wrong, printable
 from lab.observe import ANSWER, AWAY, Address, NotAnswering, NothingListens, ask
 from lab.student import AfterReturn, nothing_after_return
@@ -146,9 +145,11 @@ def check(desk):
 def later(desk, sent, result):
     """What becomes of the prediction that was sent, as another client reads its result."""
     if not desk.wait(lambda: "task-started" in sent.seen or is_over(sent, result), "a pool process to be free", FREE):
+        if len(desk.inspect("active") or []) < len(desk.worker.processes):
+            raise desk.too_long(f"{desk.worker.name}, which has a process free, to take the message", FREE)
         raise Busy(worker=desk.worker.name, number=len(desk.worker.processes), seconds=FREE)
     if not desk.wait(lambda: is_over(sent, result), "predict to return", RETURNS):
-        raise TooLong(what="predict to return", seconds=RETURNS)
+        raise desk.too_long("predict to return", RETURNS)
     found = result if desk.wait(result.ready, "its result", STORED) else desk.app.AsyncResult(sent.id)
     if not found.ready():
         raise not_there(desk)

@@ -54,7 +54,7 @@ def run(exercise, tell=lambda line: None):
         return outcome
     with one_at_a_time(hear), process_of(exercise) as process:
         for line in map(readable, process.stdout):
-            over = "over" in line
+            over = over or "over" in line
             hear(line)
     if not over:
         hear(
@@ -104,7 +104,7 @@ def readable(line):
 def how_it_ended(status):
     """Why a process ended, from its exit status."""
     if status == -signal.SIGKILL:
-        return "it was killed, since it did not come to an end"
+        return "it was killed, since it did not come to an end or took too much memory"
     return f"it ended with {f'the signal {signal.Signals(-status).name}' if status < 0 else f'exit status {status}'}"
 
 

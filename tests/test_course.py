@@ -240,10 +240,7 @@ def test_the_prediction_is_asked_for_once_and_shown_with_the_right_answer(folder
     "source, sentence",
     [
         ("while True: pass", "my_ml_app.py does not get past its line 1, after 9 seconds."),
-        (
-            "import os, time\nos.fork() or time.sleep(99)\ntry:\n    time.sleep(99)\nexcept Exception:\n    pass",
-            "my_ml_app.py does not get past its line 4, after 9 seconds.",
-        ),
+        ("import os, time\nif os.fork() == 0:\n    time.sleep(99)", "my_ml_app.py has no Celery app"),
         (
             "import os; os._exit(3)",
             "The check ended before it had looked at everything: it ended with exit status 3.",

@@ -20,6 +20,7 @@ MARK = "sent by the check, "
 START = 4  # seconds that send.py may take, and receive.py until it consumes
 ACKNOWLEDGE = 4  # seconds in which a message is acknowledged: a receiver may work for a while
 SETTLE = 2  # seconds for what follows at once
+STATISTICS = 6  # seconds until the dashboard knows a new consumer; 1 on a RabbitMQ that the lab started
 DEADLINE = 15
 PARTS = {"scheme": "protocol", "user": "user", "password": "password", "host": "machine", "port": "port"}
 PARTS |= {"virtual_host": "virtual host"}
@@ -361,7 +362,7 @@ class Queues:
             every = self.desk.on_dashboard(self.address, "consumers", self.address.virtual_host)
             return [one for one in every if one["queue"]["name"] == QUEUE]
 
-        known = self.desk.wait(consumers, "the dashboard to show receive.py", SETTLE) or []
+        known = self.desk.wait(consumers, "the dashboard to show receive.py", STATISTICS) or []
         return not all(one["ack_required"] for one in known)
 
     def publish(self, text, times):

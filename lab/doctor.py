@@ -19,6 +19,7 @@ from lab.folder import Claim, Folder
 from lab.observe import (
     Address,
     ManagementAway,
+    NotAnswering,
     flower_answers,
     flower_port,
     management,
@@ -31,6 +32,7 @@ from lab.servers import RABBITMQ
 
 REQUIREMENTS = FOLDER.parent / "requirements.txt"
 PATIENCE = 6  # seconds that one question may take
+HELD = "See below which program holds its port, and start it again"
 LONG = 1000  # characters that one line may have
 MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]–[/]"}
 
@@ -91,7 +93,7 @@ def asked(subject, question, *facts):
         return Finding(subject, False, str(fault), fault.remedy)
     except Exception as error:
         found = f"answers what nobody understands ({type(error).__name__}: {error})"
-    return Finding(subject, False, found, "See below which program holds its port, and start it again")
+    return Finding(subject, False, found, HELD)
 
 
 def own_folder():
@@ -149,7 +151,8 @@ def server(subject, address, dashboard=None):
     try:
         product = takes_messages(address.url, dashboard)
     except Fault as fault:
-        return Finding(subject, False, f"{address}\n{fault}", fault.remedy)
+        remedy = HELD if isinstance(fault, NotAnswering) else fault.remedy  # which would send us here
+        return Finding(subject, False, f"{address}\n{fault}", remedy)
     user = f", logged in as {address.user!r}" if address.user else ""
     where = f", virtual host {address.virtual_host!r}" if address.is_rabbitmq else ""
     return Finding(subject, True, f"{address}\n{product}{user}{where}")

@@ -89,7 +89,7 @@ class Servers:
         name = name or f"valkey-{address.port}"
         data = self._folder.data(name)
         configuration = {
-            "bind": "127.0.0.1",
+            "bind": "127.0.0.1 -::1",  # which localhost may mean too, where there is IPv6
             "port": address.port,
             "dir": quoted(data),
             "appendonly": "yes",

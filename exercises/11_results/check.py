@@ -31,7 +31,7 @@ class NoBackend(Wrong):
 class NotABackend(Wrong):
     """Celery can keep no results at {where}: {error}."""
 
-    next = "For Redis, write `redis://localhost:6379/0`; for RabbitMQ, `rpc://`, which uses the broker of broker_url"
+    next = "An address in Redis begins with redis://. `rpc://` means RabbitMQ, at the address that broker_url has"
 
 
 class ReturnsNothing(Wrong):

@@ -224,7 +224,7 @@ def new(folder):
         )
     folder.mkdir(parents=True, exist_ok=True)
     for name, stub in sorted(handed_out().items()):
-        if (folder / name).exists():
+        if os.path.lexists(folder / name):
             click.echo(f"kept  {name}, which was there")
         else:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -354,8 +354,8 @@ def reset(exercise):
     progress = own_progress()
     for stub in exercise.stubs:
         name = stub.relative_to(exercise.path / "stub")
-        if name.exists():
-            kept = next(beside for number in range(1, 1000) if not (beside := Path(f"{name}.{number}")).exists())
+        if os.path.lexists(name):
+            kept = next(beside for number in range(1, 1000) if not os.path.lexists(beside := Path(f"{name}.{number}")))
             name.rename(kept)
             click.echo(f"Your {name} is now {kept}.")
         shutil.copyfile(stub, name)

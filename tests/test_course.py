@@ -125,6 +125,14 @@ def test_reset_puts_the_stub_back_and_keeps_what_was_written(folder):
         assert (folder.path / "my_ml_app.py").read_text() == APP.stubs[0].read_text()
 
 
+def test_reset_writes_through_no_link(folder):
+    (folder.path / "my_ml_app.py").unlink()
+    (folder.path / "my_ml_app.py").symlink_to("../elsewhere.py")
+    printed, status = folder.run(*LAB, "reset", "2")
+    assert status == 0 and "Your my_ml_app.py is now my_ml_app.py.1." in printed
+    assert not (folder.path / "../elsewhere.py").exists() and (folder.path / "my_ml_app.py").is_file()
+
+
 def test_the_solution_is_shown_only_after_the_check_has_passed(folder):
     printed, status = folder.run(*LAB, "solution", "2")
     assert status == 1 and "has not passed yet" in printed and "def predict" not in printed

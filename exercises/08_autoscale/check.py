@@ -14,6 +14,9 @@ from lab.history import History
 MOST, LEAST = 10, 2
 RUNS = Path(".lab/runs")  # where `burst` and `view` write down what they saw
 FAST = 0.5  # seconds; predictions as short as this can be over before the pool has grown
+FIXED = re.compile(
+    "solo|thread"
+)  # pools that cannot grow, whatever `--autoscale` says: a worker with threads would end
 BURST = "In terminal 3: `python -m lab burst 15`"
 START_AGAIN = "In terminal 2: Ctrl-C, then `celery -A my_ml_app worker --autoscale=10,2`"
 
@@ -49,7 +52,7 @@ class NoBurst(Wrong):
 
 
 class NotGrown(Wrong):
-    """Your last burst made the pool of {worker} grow to {size} processes, and not to 10: {why}."""
+    """With your burst, the pool of {worker} had {size} processes at most, and not 10: {why}."""
 
     next = f"{BURST}, of predictions that take some seconds each"
 
@@ -91,7 +94,7 @@ class Burst:
     @property
     def why(self):
         took = [one.ended - one.started for one in self._mine if one.ended and one.started]
-        if self.number < MOST:
+        if self.number < MOST + LEAST:
             return f"it needs no more for {self.number} predictions"
         if took and sum(took) / len(took) < FAST:
             return f"a prediction took {sum(took) / len(took):.2f} s, and was over before another process had begun"
@@ -119,8 +122,8 @@ def processes(number):
 
 def scales(worker):
     """The size of a worker's pool, now and within its limits. Raises what is wrong with them."""
-    now = processes(len(worker.processes))
-    if not worker.autoscale or "solo" in worker.stats["pool"].get("implementation", ""):
+    now = processes(len(worker.processes)) if worker.processes else worker.pool
+    if not worker.autoscale or FIXED.search(worker.stats["pool"].get("implementation", "")):
         raise NoAutoscale(worker=worker.name, processes=now)
     most, least = worker.autoscale
     if (most, least) != (MOST, LEAST):

@@ -158,12 +158,21 @@ def test_a_broker_on_another_machine_is_not_started_here(student):
     assert "No machine is called 'broker.invalid'. Correct the address in CELERY_BROKER_URL, which" in printed
 
 
-@pytest.mark.parametrize("user", ["", "myuser"])
-def test_valkey_asks_for_the_configured_password(student, user):
-    student.broker = student.broker.replace("//", f"//{user}:p%C3%A4ss%20word@")
+def has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("user, host", [("", "localhost"), ("myuser", "[::1]")])
+def test_valkey_asks_for_the_configured_password(student, user, host):
+    host = host if has_ipv6() else "localhost"
+    student.broker = student.broker.replace("//localhost", f"//{user}:p%C3%A4ss%20word@{host}")
     printed, status = student.run(*START, typed="hi\n")
     assert status == 0 and "Result of" in printed
-    assert re.search(rf"broker +redis://{user}:\*\*@localhost:\d+/0  Valkey [\d.]+, started here", printed)
+    assert re.search(rf"broker +redis://{user}:\*\*@{re.escape(host)}:\d+/0  Valkey [\d.]+, started here", printed)
 
 
 MISTYPED = {

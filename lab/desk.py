@@ -392,11 +392,17 @@ class Desk:
 
         Raises BrokerFull: a question to the workers would wait for ever.
         """
-        app, queue, broker = self.app, self.queue, self.broker
-        yield f"broker: {ask(app.conf.broker_url)} at {broker}"
-        if short := alarm(broker, self.dashboard(broker)):
-            raise BrokerFull(where=f"{broker.host}:{broker.port}", what=short)
+        app, queue = self.app, self.queue
+        yield f"broker: {ask(app.conf.broker_url)} at {self.broker}"
+        if full := self.full():
+            raise full
         yield f"app: {TASK}, sent to the queue {queue!r}"
+
+    def full(self):
+        """BrokerFull when the broker takes no messages; otherwise None."""
+        broker = self.broker
+        short = alarm(broker, self.dashboard(broker))
+        return BrokerFull(where=f"{broker.host}:{broker.port}", what=short) if short else None
 
     def workers(self):
         """All workers that answer within a second, two of one name too."""
@@ -464,7 +470,7 @@ class Desk:
 
     def silence(self):
         """Why no worker answers: a Wrong."""
-        if wrong := self.suspended() or self.unreadable():
+        if wrong := self.full() or self.suspended() or self.unreadable():
             return wrong
         for process in self.main_processes():
             if wrong := self.why_not_ready(process):
@@ -525,9 +531,11 @@ class Desk:
                 return NotReady(pid=process.pid, why=f"it started {age:.0f} s ago")
             if "solo" in " ".join(process.cmdline()):
                 why = "with `--pool=solo` it does one thing at a time, and a prediction runs"
-            else:
-                why = "it has been told to end, and finishes what runs"
-            return NotReady(pid=process.pid, why=why)
+                return NotReady(pid=process.pid, why=why)
+            number = self.consumers()
+            if not number:  # one that still takes messages has not been told to end
+                perhaps = "perhaps " if number is None else ""
+                return NotReady(pid=process.pid, why=f"{perhaps}it has been told to end, and finishes what runs")
         return None
 
     def consumers(self):

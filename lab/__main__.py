@@ -287,6 +287,11 @@ def in_ascii(error):
 
 
 def main():
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed (`>&-`): the next file to be opened would take its place
+            os.open(os.devnull, os.O_RDWR)
     codecs.register_error("in_ascii", in_ascii)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="in_ascii")

@@ -150,18 +150,19 @@ class Record:
         """
         import psutil
 
-        ended = []
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            for line in reversed(self._path.read_text().splitlines()):
+        ended, lines = [], []
+        with suppress(OSError):
+            lines = self._path.read_text(errors="replace").splitlines()
+        for line in reversed(lines):
+            with suppress(ValueError, TypeError, KeyError, psutil.Error):  # the last line may not be whole
                 noted = json.loads(line)
-                with suppress(psutil.NoSuchProcess):
-                    process = psutil.Process(noted["pid"])
-                    same = abs(process.create_time() - noted["begin"]) < 1  # the clock may have been set
-                    if same and process.status() != psutil.STATUS_ZOMBIE:
-                        ended.append(f"{noted['start']} (process {process.pid})")
-                        process.send_signal(noted["last_signal"])
-                        psutil.wait_procs([process], GRACE)
-                        kill_group(process.pid)
+                process = psutil.Process(noted["pid"])
+                same = abs(process.create_time() - noted["begin"]) < 1  # the clock may have been set
+                if same and process.status() != psutil.STATUS_ZOMBIE:
+                    ended.append(f"{noted['start']} (process {process.pid})")
+                    process.send_signal(noted["last_signal"])
+                    psutil.wait_procs([process], GRACE)
+                    kill_group(process.pid)
         self.clear()
         return ended
 

@@ -235,7 +235,7 @@ class Lab:
     def _worker_answers(self):
         """Whether it does. A question that comes before it listens is lost, so the first ones wait for moments only."""
         age = time.monotonic() - self._keeper.children["worker"].begin
-        return workers(self.app, [WORKER], min(1, age / 5))
+        return workers(self.app, [WORKER], min(1, 0.2 + age / 10))
 
     def _start_flower(self):
         wanted = flower_port()

@@ -223,6 +223,8 @@ def test_what_a_killed_lab_and_a_killed_keeper_left_is_ended_by_the_next(student
         process.suspend()  # neither may notice the end of the other
     for process in (lab_process(student), keeper(student)):
         process.kill()
+    with open(next(student.path.glob(".lab/*.children")), "a") as record:
+        record.write('{"pid": 1, "begin": 0, "start": "another", "last_signal": 15}\n{"not whole')
     printed, status = student.run(*START, typed="hi\n")
     assert status == 0 and "Result of " in printed
     named = re.search(r"A lab was killed here, and its keeper too. Ended what they left: (.+).\n", printed)[1]
@@ -404,4 +406,6 @@ def test_a_broken_app_is_named_with_its_line(student, source, sentence):
 def test_a_closed_pipe_ends_the_lab_quietly(student):
     printed, _ = student.run("sh", "-c", "printf 'hi\\n' | python -m lab start | head -1")
     assert "Traceback" not in printed
+    printed, status = student.run("sh", "-c", "printf 'hi\\n' | python -m lab start >&-")
+    assert (printed, status) == ("", 0)
     student.nothing_runs()

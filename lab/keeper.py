@@ -221,7 +221,8 @@ def keep(locks):
         for number in ENDS:
             signal.signal(number, signal.SIG_IGN)
         for lock in locks:
-            os.ftruncate(lock, 0)  # from here on nobody should join
+            with suppress(OSError):  # whatever the file is by now, the children have to end
+                os.ftruncate(lock, 0)  # from here on nobody should join
         for process in reversed(children.values()):
             process.send_signal(process.last_signal)
             process.watch.join(GRACE)

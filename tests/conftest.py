@@ -71,6 +71,7 @@ class Terminal(pexpect.spawn):
         options |= {"encoding": "utf-8", "timeout": SECONDS, "dimensions": (50, 200), "preexec_fn": heed_ctrl_c}
         super().__init__(command[0], list(command[1:]), **options)
         self.delaybeforesend = None
+        self.str_last_chars = 3000  # of what was printed, in the report of a failure
         self.seen = ""
 
     def see(self, *patterns):
@@ -120,7 +121,7 @@ class Student:
     @property
     def env(self):
         return {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not name.startswith("MAKE")},  # of `make test`
             "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
             "LAB_TEST": self.marker,
             "CELERY_BROKER_URL": self.broker,

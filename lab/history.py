@@ -126,8 +126,8 @@ class Attempt:
 class History:
     """What is so now: open, {id: its latest Attempt that goes on}; running, {(id, worker): Attempt that has begun};
     pools, {worker: its processes, None for a thread}; takes, {worker: the queues it takes from}; suspended, the workers
-    that are; ready, {queue: messages that wait there}; unacked, how many
-    workers hold; answers, whether the broker does, and why not.
+    that are; ready, {queue: messages that wait there}; unacked, how many workers hold; answers, whether the broker
+    does, and why not.
 
     And what was: ended, the Attempts that are over; heard (of), done and failed, how many predictions; sent, how many
     there were when the broker was last asked, with those in the queue; moment, the Moment when it was; counts, (time,
@@ -145,9 +145,8 @@ class History:
         self.counts, self.sizes, self.faults = [], [], []
         self.answers = self.why = self.error = None
         self._taken = 0  # predictions that are in no queue
-        self._there = deque(
-            [(0, 0)], maxlen=COUNTS
-        )  # how many predictions there were, told by workers and by the broker
+        # How many predictions there were, told by workers and by the broker.
+        self._there = deque([(0, 0)], maxlen=COUNTS)
         self._clock = 0  # the time here; that of events is the worker's
         self._recent = OrderedDict()  # {id: its Attempt that was over last}
 

@@ -28,7 +28,6 @@ ROWS = 120  # that are drawn
 LABEL = 60  # letters of a name
 WAITING, EXISTS, POOL, HELD, FAULT = "#9a9a9a", "#e8eef5", "#2a2a2a", "#f0a63c", "#d1342f"
 COLOURS = {"working": "#3b75af", "tried again later": "#e8923a", "failed, or cut off": "#d1342f"}
-WORKING = COLOURS["working"]
 LEGEND = {colour: (name, 6) for name, colour in COLOURS.items()}
 LEGEND |= {WAITING: ("still queued: this process will run it later", 2), EXISTS: ("the process is there", 8)}
 ABOVE = {"xycoords": ("data", "axes fraction"), "va": "bottom", "ha": "left", "fontsize": 8}
@@ -75,9 +74,8 @@ def lives(history):
         seen = history.begin if is_first else time  # the first to be seen were there before
         begins |= {process: min(seen, first.get((worker, process), seen)) for process in now - before}
         newest = min((begins[process] for process in now - before), default=time)
-        for process in (
-            before - now
-        ):  # whoever takes its place may have begun before it was seen that this one had ended
+        for process in before - now:
+            # Whoever takes its place may have begun before it was seen that this one had ended.
             end = min(time, newest)
             found[worker].append((begins.pop(process), max(end, last.get((worker, process), end)), process))
     return {worker: sorted(those) for worker, those in found.items() if those}

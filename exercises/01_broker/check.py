@@ -16,6 +16,7 @@ from lab.observe import (
     UnreadableAddress,
     WrongPassword,
     WrongVirtualHost,
+    answers,
     ask,
     place,
 )
@@ -73,7 +74,7 @@ def check(desk):
             yield f"broker: {ask(stand_in.url)} stands in, at {stand_in}: {IS_NOT}. `make rabbitmq` gets you RabbitMQ"
             return
         for port in desk.other_ports(address):
-            if lets_in(url.replace(f":{address.port}", f":{port}")):
+            if answers(url.replace(f":{address.port}", f":{port}")):
                 raise WrongPort(port=address.port, host=address.host, right=port) from None
         raise
     if address.is_redis:
@@ -84,10 +85,3 @@ def check(desk):
     yield f"broker: {product}, logged in as {address.user!r}, virtual host {address.virtual_host!r}"
     desk.on_dashboard(address, "whoami")
     yield f"dashboard: {desk.dashboard(address)} lets {address.user!r} in"
-
-
-def lets_in(url):
-    try:
-        return ask(url)
-    except Fault:
-        return None

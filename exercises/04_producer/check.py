@@ -19,18 +19,10 @@ START = 4  # seconds until it asks for the first message: importing Celery takes
 SOON = 2.5  # seconds that everything else may take
 LINES = "hello", "Is it true?"
 
-
 SEND = "delay", "apply_async"
 WAIT = "get", "wait", "collect"
-ASK = (
-    "state",
-    "status",
-    "ready",
-    "result",
-    "info",
-    "successful",
-    "failed",
-)  # which need a result backend, and do not wait
+# Which need a result backend, and do not wait.
+ASK = "state", "status", "ready", "result", "info", "successful", "failed"
 
 
 class NeverAsks(Wrong):

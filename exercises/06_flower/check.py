@@ -100,14 +100,9 @@ def page(flower, path):
 
 def deaf(desk, theirs):
     """Why Flower does not hear the worker."""
-    ours = desk.broker
-    if place(theirs) != place(ours):
-        return OtherBroker(theirs=theirs, ours=ours)
+    if not theirs.is_same_as(desk.broker):
+        return OtherBroker(theirs=theirs, ours=desk.broker)
     return WithoutEvents(worker=desk.worker.name)
-
-
-def place(address):
-    return address.is_local or address.host, address.port, address.virtual_host
 
 
 def broker_of(flower):

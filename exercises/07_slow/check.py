@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import psutil
 
-from lab.desk import CHECKS
+from lab.desk import is_of_a_check
 from lab.fault import Wrong, printable
 from lab.student import TASK, AfterReturn, AsyncPredict, nothing_after_return, tree
 
@@ -65,7 +65,7 @@ def check(desk):
     def one_ran_long():
         """A prediction that has run for long, sent by anybody; one of the student's own, if there is one."""
         runs = itertools.chain.from_iterable(desk.inspect_all("active").values())
-        for run in sorted(runs, key=is_of_the_check):
+        for run in sorted(runs, key=lambda run: is_of_a_check(run["id"])):
             pid = run["worker_pid"]
             used.setdefault(pid, (processor_time(desk, pid), time.monotonic()))
             watched = time.monotonic() - used[pid][1]
@@ -82,7 +82,7 @@ def check(desk):
             raise NotSlow(seconds=done["runtime"])
     if not isinstance(run, dict):
         raise desk.too_long(what, PATIENCE)
-    whose = "sent by the check" if is_of_the_check(run) else "one of yours"
+    whose = "sent by the check" if is_of_a_check(run["id"]) else "one of yours"
     yield f"prediction: {whose}, still running after more than {SLOW} seconds"
     before, when = used[run["worker_pid"]]
     if before is not None:
@@ -91,10 +91,6 @@ def check(desk):
         if share > BUSY:
             raise BusyWaiting(pid=run["worker_pid"], share=share)
         yield f"pool process: it sleeps, and takes {share:.0%} of a processor"
-
-
-def is_of_the_check(run):
-    return run["id"].startswith(CHECKS)
 
 
 def sleeps_inside(module):

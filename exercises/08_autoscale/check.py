@@ -14,9 +14,8 @@ from lab.history import History
 MOST, LEAST = 10, 2
 RUNS = Path(".lab/runs")  # where `burst` and `view` write down what they saw
 FAST = 0.5  # seconds; predictions as short as this can be over before the pool has grown
-FIXED = re.compile(
-    "solo|thread"
-)  # pools that cannot grow, whatever `--autoscale` says: a worker with threads would end
+# Pools that cannot grow, whatever `--autoscale` says: a worker with threads would end.
+FIXED = re.compile("solo|thread")
 BURST = "In terminal 3: `python -m lab burst 15`"
 START_AGAIN = "In terminal 2: Ctrl-C, then `celery -A my_ml_app worker --autoscale=10,2`"
 

@@ -225,7 +225,8 @@ def is_main(process, processes):
 
 def broker_of(process):
     """Address of the broker that a process started in the student's folder uses. Raises psutil.Error."""
-    return Address(process.environ().get("CELERY_BROKER_URL") or student.load("celeryconfig").broker_url)
+    # By key, as it is in the files: the attribute prefers this terminal's environment. Without any, Celery takes amqp://.
+    return Address(process.environ().get("CELERY_BROKER_URL") or student.app().conf["broker_url"] or "amqp://")
 
 
 def flaw(message):
@@ -344,7 +345,12 @@ class Desk:
         return Address(self.app.conf.broker_url)
 
     def dashboard(self, address):
-        """Base URL of RabbitMQ's dashboard: where the lab in this folder has it, or 10000 above the broker's port."""
+        """Base URL of RabbitMQ's dashboard: where the lab in this folder has it, or 10000 above the broker's port.
+
+        None where the broker is another one.
+        """
+        if not address.is_rabbitmq:
+            return None
         held = Claim.held("servers").get("broker")
         return held["dashboard"] if held and held["url"] == address.url else address.management
 

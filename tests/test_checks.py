@@ -8,7 +8,7 @@ from celery import Celery
 from conftest import free_port
 
 from lab.course import course, load
-from lab.desk import Desk
+from lab.desk import Desk, Prediction
 from lab.fault import Fault
 from lab.observe import get, wait_until
 
@@ -97,6 +97,19 @@ def test_where_a_sleep_may_stand(written, line):
         return slow.sleeps_inside(ast.parse(written))
     with pytest.raises(slow.Misplaced, match=f"in line {line} "):
         slow.sleeps_inside(ast.parse(written))
+
+
+def test_a_prediction_that_was_rejected_has_neither_returned_nor_failed():
+    """A worker that loses the process in which it ran may say no more than that."""
+
+    class Student(Desk):
+        def workers(self):
+            return ["celery@vm"]
+
+    mine = Prediction("1")
+    mine.events = [{"type": kind, "hostname": "celery@vm"} for kind in ("task-received", "task-rejected")]
+    with pytest.raises(CHECKS[5].EndsItsProcess, match="celery@vm took a message"):
+        CHECKS[5].end_of(Student(), mine)
 
 
 def test_a_result_that_is_stored_a_moment_after_its_event_is_read():

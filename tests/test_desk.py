@@ -6,8 +6,9 @@ import pytest
 from kombu.message import Message
 
 from lab.course import FOLDER, load
-from lab.desk import flaw, in_short
+from lab.desk import Desk, flaw, in_short
 from lab.history import History
+from lab.observe import Address
 
 TASK = {"task": "my_ml_app.predict", "id": "1"}
 GOOD = "[[], {}, {}]"
@@ -74,3 +75,7 @@ def test_why_a_pool_did_not_grow_to_ten(number, seconds, size, why):
 def test_what_a_check_has_sent_is_no_burst_of_the_students():
     with pytest.raises(ValueError):
         burst(10, 10, 10, task="check-1")
+
+
+def test_another_broker_than_rabbitmq_has_no_dashboard():
+    assert [Desk().dashboard(Address(url)) for url in ("memory://", "redis://localhost:1/0")] == [None, None]

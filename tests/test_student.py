@@ -2,10 +2,11 @@
 
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 
-from lab.desk import Desk
+from lab.desk import Desk, broker_of
 from lab.fault import Fault
 from lab.observe import Address, ask, wait_until
 from lab.student import Program, nothing_after_return, settings
@@ -243,3 +244,18 @@ def test_a_task_of_another_name_is_named(write, decorator, function, says):
     write("my_ml_app.py", source)
     sentence = said(fresh, lambda: Desk().task)
     assert (sentence is None) == (says is None) and (says or "") in (sentence or ""), sentence
+
+
+@pytest.mark.parametrize(
+    "argument, told, address",
+    [
+        ("broker='amqp://ada@localhost//'", None, "amqp://ada@localhost//"),
+        ("broker='amqp://ada@localhost//'", "redis://localhost:1/0", "redis://localhost:1/0"),
+        ("set_as_current=False", None, "amqp://"),
+    ],
+)
+def test_the_broker_of_a_worker_whose_app_has_no_celeryconfig(write, monkeypatch, argument, told, address):
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://localhost:2/0")  # this terminal's, and not the worker's
+    write("my_ml_app.py", f"from celery import Celery\n\napp = Celery('my_ml_app', {argument})\n")
+    process = SimpleNamespace(environ=lambda: {"CELERY_BROKER_URL": told} if told else {})
+    assert str(fresh(lambda: broker_of(process))) == address

@@ -12,7 +12,7 @@ from lab.fault import Wrong, printable
 from lab.observe import ManagementAway, ask_workers, waiting
 from lab.student import TASK, in_printed_line
 
-TYPING = float(os.environ.get("LAB_TYPING", "60"))  # seconds that a student has to type a message
+TYPING = float(os.environ.get("LAB_TYPING", "60"))  # seconds that a student has to type a message; a test has fewer
 DEADLINE = TYPING + 20
 ROUND = 2  # seconds of these after which everything is looked at again
 SLOW = 2  # seconds after which a prediction that runs is left to run
@@ -142,13 +142,13 @@ def look_for_error(one):
 
 def end_of(desk, mine):
     """How a prediction ended, or where it is, as a fact. Raises Failing and EndsItsProcess."""
+    pid = None if mine.is_over else place_of(desk, mine)
+    if pid is None:  # it has ended, perhaps while that was asked
+        desk.wait(lambda: mine.is_over, "what became of it", ARRIVAL)
     look_for_error(mine)
     if done := mine.event("task-succeeded"):
         return f"done: by a process of its pool, which terminal 2 names; predict returned {printable(done['result'])}"
-    pid = place_of(desk, mine)
     if pid is None:
-        if desk.wait(lambda: mine.is_over, "what became of it", ARRIVAL):
-            return end_of(desk, mine)
         raise EndsItsProcess(worker=mine.event("task-received")["hostname"]) if desk.workers() else desk.silence()
     where = f"runs in the pool process {pid}" if pid else "waits for a pool process"
     return f"not done within {SLOW} s: it {where}, and this check does not wait for it"

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT
-from test_exercises import words
+from test_exercises import predict, words
 
 from lab import __main__, commands
 from lab.commands import fingerprint, is_labs
@@ -214,12 +214,6 @@ def test_watch_ends_with_ctrl_c(folder):
     folder.nothing_runs()
 
 
-def predict(terminal, *seen, letter="c"):
-    """Give the prediction that a check asks for, after what is seen before it."""
-    terminal.see(*seen, r"Your prediction \(a, b, c\): ")
-    terminal.sendline(letter)
-
-
 def test_the_prediction_is_asked_for_once_and_shown_with_the_right_answer(folder):
     solve(folder)
     terminal = folder.open(*LAB, "check", "2")
@@ -227,7 +221,7 @@ def test_the_prediction_is_asked_for_once_and_shown_with_the_right_answer(folder
     terminal.sendintr()
     assert terminal.left() == 130 and not (folder.path / "progress.json").exists()
     terminal = folder.open(*LAB, "check", "2", PYTHONIOENCODING="utf-8:strict")
-    terminal.see("Who can call it now", r"a\).* nobody", "Your prediction .*: ")
+    terminal.see("Who can call it now", r"a\).* nobody", r"Your prediction \(a, b, c\): ")
     terminal.setecho(False)
     os.write(terminal.child_fd, b"\xff\n")  # no text
     predict(terminal, "it is one of a, b, c", letter=" B)")

@@ -68,10 +68,10 @@ def test_state(learner, record_property, exercise, state):
             assert re.fullmatch(pattern(kind.__doc__), says), f"{says!r} is not what {name} says"
 
 
-def predict(terminal):
-    """Give the prediction that a check asks for."""
-    terminal.see("Your prediction .*: ")
-    terminal.sendline("a")
+def predict(terminal, *seen, letter="c"):
+    """Give the prediction that a check asks for, after what is seen before it."""
+    terminal.see(*seen, "Your prediction .*: ")
+    terminal.sendline(letter)
 
 
 def words(markdown):
@@ -118,8 +118,7 @@ def test_the_checks_pass_in_the_repository_itself(with_rabbitmq):
     prompt = with_rabbitmq.open("python", "-m", "lab", "start", PREDICT_SECONDS="10")
     prompt.see("Enter a message:")
     waits = with_rabbitmq.open("python", "-m", "lab", "check", "5")
-    waits.see("Your prediction")
-    waits.sendline("c")
+    predict(waits)
     waits.see("waiting for a message of yours")
     prompt.sendline("Is it true?")
     waits.see("yours: 'Is it true\\?'", r"runs in the pool process \d+", "Passed")

@@ -18,7 +18,7 @@ import redis
 from celery.utils.nodenames import nodesplit
 
 from lab import student
-from lab.fault import Fault, Wrong
+from lab.fault import Fault, Wrong, counted
 from lab.folder import Claim
 from lab.follow import HEARING, hearing, switch_events_on
 from lab.observe import (
@@ -185,9 +185,9 @@ class Worker:
     def pool(self):
         """The size of its pool, in words."""
         if size := len(self.processes):
-            return "1 pool process" if size == 1 else f"{size} pool processes"
+            return counted(size, "pool process")
         size = self.stats["pool"].get("max-concurrency", 0)
-        return "1 thread" if size == 1 else f"{size} threads" if size else "no pool process yet"
+        return counted(size, "thread") if size else "no pool process yet"
 
     @property
     def autoscale(self):
@@ -498,7 +498,7 @@ class Desk:
         if number <= answering:
             return None
         answers = f"{answering or 'no'} worker{'s' * (answering > 1)} answer{'s' * (answering < 2)}"
-        consumers = f"{number} consumer{'s' * (number > 1)}"
+        consumers = counted(number, "consumer")
         return self.suspended() or Silent(queue=self.queue, consumers=consumers, answering=answers)
 
     def too_long(self, what, seconds):

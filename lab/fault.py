@@ -30,6 +30,11 @@ def plain(text, most=sys.maxsize):
     return "\n".join(printable(line, most) for line in str(text).split("\n"))
 
 
+def counted(number, noun):
+    """How many of something there are: 1 process, 2 processes."""
+    return f"{number} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
 class Fault(Exception):
     """What was found instead of an answer, and what to do about it."""
 

@@ -12,7 +12,7 @@ from celery.utils.nodenames import nodesplit
 from kombu import Consumer
 
 from lab.fault import Fault
-from lab.history import POOL, TASK, has, is_fact, is_name, is_number
+from lab.history import ACTIVE, PROCESSES, has, is_fact, is_name, is_number
 from lab.observe import ANSWER, AWAY, ONCE, Totals, ask_workers, takes_messages, totals, wait_until
 
 LOOK = 0.1  # seconds between two looks for events
@@ -269,7 +269,7 @@ class Follower:
             if nodesplit(worker)[1] == socket.gethostname():
                 self._mains[worker] = stats["pid"]
             pool = stats["pool"]
-            processes = sorted(pool.get("processes") or []) or [None] * min(pool["max-concurrency"], POOL)
+            processes = sorted(pool.get("processes") or []) or [None] * min(pool["max-concurrency"], PROCESSES)
             if self._pools.get(worker) != processes:
                 self._pools[worker] = processes
                 self._tell("pool", worker=worker, processes=processes)
@@ -281,7 +281,7 @@ class Follower:
             self._tell("suspended", worker=worker, **{"is": is_suspended})
         if active is not None:
             tasks = [self._running(task) for task in active if task["time_start"]]
-            self._tell("active", worker=worker, tasks=[task for task in tasks if has(task, **TASK)])
+            self._tell("active", worker=worker, tasks=[task for task in tasks if has(task, **ACTIVE)])
 
     def _running(self, task):
         process = task["worker_pid"]

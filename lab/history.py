@@ -13,7 +13,7 @@ COUNTS = 4  # in a row that say how many predictions there are
 RECENT = 2000  # attempts whose end is remembered, since facts about one attempt come on several ways
 NAME = 255  # bytes of an id, or of the name of a worker or a queue: more than that no broker takes
 NUMBER = 1e15  # where numbers stop making sense
-POOL = 10_000  # processes of a pool
+PROCESSES = 10_000  # of a pool
 LINE = 10_000_000  # characters of a fact in a file
 
 
@@ -46,7 +46,7 @@ def are_counts(value):
 
 
 def are_processes(value):
-    return isinstance(value, list) and len(value) <= POOL and all(map(is_number_or_none, value))
+    return isinstance(value, list) and len(value) <= PROCESSES and all(map(is_number_or_none, value))
 
 
 def are_names(value):
@@ -54,7 +54,7 @@ def are_names(value):
 
 
 def are_tasks(value):
-    return isinstance(value, list) and all(isinstance(one, dict) and has(one, **TASK) for one in value)
+    return isinstance(value, list) and all(isinstance(one, dict) and has(one, **ACTIVE) for one in value)
 
 
 def has(fact, **fields):
@@ -62,7 +62,7 @@ def has(fact, **fields):
     return all(name in fact and fits(fact[name]) for name, fits in fields.items())
 
 
-TASK = {"id": is_name, "process": is_number_or_none, "started": is_number}
+ACTIVE = {"id": is_name, "process": is_number_or_none, "started": is_number}
 ONE = {"id": is_name, "worker": is_name}  # one prediction, at one worker
 FIELDS = {  # of each kind of fact, beside its time; a Follower says what they mean
     "sent": {"id": is_name},

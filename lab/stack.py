@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from urllib.parse import quote
 
-from lab.fault import Fault
+from lab.fault import Fault, counted
 from lab.folder import Claim, Folder
 from lab.keeper import Keeper, Record
 from lab.observe import (
@@ -271,4 +271,4 @@ class Lab:
 
 
 def _are(number, noun):
-    return f"{number} {noun} is" if number == 1 else f"{number} {noun}s are"
+    return f"{counted(number, noun)} {'is' if number == 1 else 'are'}"

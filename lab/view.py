@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lab.fault import printable
+from lab.fault import counted, printable
 from lab.folder import Folder
 from lab.follow import Follower
 from lab.history import History, Moment
@@ -253,8 +253,7 @@ def as_screen(numbers, where, most):
         busy = sum(attempt.worker == worker for attempt in history.running.values())
         size = max(len(processes), busy)
         units = Text("■" * min(busy, UNITS), style="blue") + Text("□" * (min(size, UNITS) - min(busy, UNITS)))
-        said = f"{len(processes)} {'process' if processes[:1] != [None] else 'thread'}"
-        said += "" if len(processes) == 1 else "es" if said.endswith("process") else "s"
+        said = counted(len(processes), "thread" if processes[:1] == [None] else "process")
         rows.add_row("worker", named(worker), units, f"{said}, {busy} busy")
     if (hidden := len(history.pools) - ROWS) > 0:
         rows.add_row("", f"and {hidden} workers more")
@@ -286,7 +285,7 @@ def averages(numbers):
 
 
 def unread(history):
-    return f"{history.unread} event{'' if history.unread == 1 else 's'} could not be read"
+    return f"{counted(history.unread, 'event')} could not be read"
 
 
 def progress(numbers):

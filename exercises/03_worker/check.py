@@ -13,6 +13,7 @@ from lab.desk import (
     Suspended,
     Unreadable,
 )
+from lab.fault import counted
 from lab.observe import BrokerFull
 
 RECOGNISES = (
@@ -38,6 +39,6 @@ def check(desk):
         return
     desk.on_dashboard(desk.broker, "whoami")
     number = desk.wait(desk.consumers, "the queue to have a consumer", 2) or 0
-    consumers = "1 consumer" if number == 1 else f"{number} consumers"
     totals = desk.totals()
-    yield f"dashboard: queue {desk.queue!r} has {consumers}, {totals.ready} messages Ready, {totals.unacked} Unacked"
+    has = f"{counted(number, 'consumer')}, {totals.ready} messages Ready, {totals.unacked} Unacked"
+    yield f"dashboard: queue {desk.queue!r} has {has}"

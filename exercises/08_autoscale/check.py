@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from lab.desk import is_of_a_check
-from lab.fault import Fault, Wrong
+from lab.fault import Fault, Wrong, counted
 from lab.history import History
 
 MOST, LEAST = 10, 2
@@ -66,13 +66,13 @@ def check(desk):
     bursts = [(worker, largest_burst(worker)) for worker in desk.takers]
     worker, burst = max(bursts, key=lambda pair: pair[1].size if pair[1] else 0)
     if not burst:
-        raise NoBurst(worker=worker.name, seconds=round(worker.stats["uptime"]), now=processes(len(worker.processes)))
+        now = counted(len(worker.processes), "process")
+        raise NoBurst(worker=worker.name, seconds=round(worker.stats["uptime"]), now=now)
     if burst.size < MOST:
         raise NotGrown(worker=worker.name, size=burst.size, why=burst.why)
     yield f"burst: {burst}"
     if names := desk.workers_in_flower():
-        workers = "1 worker" if len(names) == 1 else f"{len(names)} workers"
-        yield f"Flower: {workers}, however many processes: {', '.join(names)}"
+        yield f"Flower: {counted(len(names), 'worker')}, however many processes: {', '.join(names)}"
 
 
 class Burst:
@@ -115,13 +115,9 @@ def largest_burst(worker):
     return max(found, key=lambda burst: burst.size, default=None)
 
 
-def processes(number):
-    return "1 process" if number == 1 else f"{number} processes"
-
-
 def scales(worker):
     """The size of a worker's pool, now and within its limits. Raises what is wrong with them."""
-    now = processes(len(worker.processes)) if worker.processes else worker.pool
+    now = counted(len(worker.processes), "process") if worker.processes else worker.pool
     if not worker.autoscale or FIXED.search(worker.stats["pool"].get("implementation", "")):
         raise NoAutoscale(worker=worker.name, processes=now)
     most, least = worker.autoscale

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lab.fault import Wrong
+from lab.fault import Wrong, counted
 from lab.observe import Totals
 
 KEEPS_WORKER_BUSY = True  # for as long as a prediction takes
@@ -118,8 +118,7 @@ def flower(desk, running):
         return sum(desk.workers_in_flower().values())
 
     agrees = desk.wait(lambda: said() == running, f"Flower to hear of {running} running predictions", HEARTBEAT)
-    workers = desk.workers_in_flower()
-    number = "1 worker" if len(workers) == 1 else f"{len(workers)} workers"
+    number = counted(len(desk.workers_in_flower()), "worker")
     return f"{number}, {running} running" if agrees else f"{number}, {said()} running, a moment later"
 
 

@@ -48,10 +48,10 @@ def run(exercise, tell=lambda line: None):
             outcome.wrong, outcome.next, outcome.passes = line["wrong"], line["next"], line.get("passes", False)
         tell(line)
 
-    over = False
     if sentences := hiding():
         hear({"wrong": sentences[0], "next": sentences[1]})
         return outcome
+    over = False
     with one_at_a_time(hear), process_of(exercise) as process:
         for line in map(readable, process.stdout):
             over = over or "over" in line

@@ -267,7 +267,7 @@ class Prediction:
 
     def __init__(self, task):
         self.id = task
-        self.sent = time.time()
+        self.sent = time.time()  # or, if it is the student's, when it was first heard of
         self.events = []
 
     @property

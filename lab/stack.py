@@ -75,9 +75,9 @@ class Lab:
         """Make broker and result backend answer, and point this process at them. Raises Fault."""
         if self._folder.problem:
             self._tell(f"The folder .lab cannot be used ({self._folder.problem}): nothing is kept when you leave.")
-        held = self._held["servers"]
-        if held:
-            self.broker, self.results = (held[role] and Server(**held[role]) for role in ("broker", "results"))
+        theirs = self._held["servers"]
+        if theirs:
+            self.broker, self.results = (theirs[role] and Server(**theirs[role]) for role in ("broker", "results"))
             for server in filter(None, (self.broker, self.results)):
                 if not wait_until(lambda server=server: answers(server.url), AGAIN):
                     found = f"{server.product} of another lab in this folder does not answer at {server.address}"
@@ -97,10 +97,9 @@ class Lab:
 
     def start_stack(self):
         """Start worker and Flower, unless they are there, and wait until both are ready. Raises Fault."""
-        held = self._held["stack"]
         takes_messages(self.broker.url, self.broker.dashboard)
-        if held:
-            self.worker, self.worker_log, self.flower = held["worker"], held["worker_log"], held["flower"]
+        if theirs := self._held["stack"]:
+            self.worker, self.worker_log, self.flower = (theirs[part] for part in ("worker", "worker_log", "flower"))
             return
         with self._timed("worker and Flower"):
             self.other_workers = [] if self.broker.started else workers(self.app)

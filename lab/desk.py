@@ -182,12 +182,15 @@ class Worker:
         return self.stats["pool"].get("processes", [])
 
     @property
+    def size(self):
+        """How many predictions it makes at once, by now."""
+        return len(self.processes) or self.stats["pool"].get("max-concurrency", 0)
+
+    @property
     def pool(self):
         """The size of its pool, in words."""
-        if size := len(self.processes):
-            return counted(size, "pool process")
-        size = self.stats["pool"].get("max-concurrency", 0)
-        return counted(size, "thread") if size else "no pool process yet"
+        what = "pool process" if self.processes else "thread"
+        return counted(self.size, what) if self.size else "no pool process yet"
 
     @property
     def autoscale(self):

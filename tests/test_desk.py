@@ -6,7 +6,7 @@ import pytest
 from kombu.message import Message
 
 from lab.course import FOLDER, load
-from lab.desk import Desk, flaw, in_short
+from lab.desk import Desk, Worker, flaw, in_short
 from lab.history import History
 from lab.observe import Address
 
@@ -79,3 +79,16 @@ def test_what_a_check_has_sent_is_no_burst_of_the_students():
 
 def test_another_broker_than_rabbitmq_has_no_dashboard():
     assert [Desk().dashboard(Address(url)) for url in ("memory://", "redis://localhost:1/0")] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "pool, size, words",
+    [
+        ({"processes": [7, 8], "max-concurrency": 10}, 2, "2 pool processes"),
+        ({"max-concurrency": 4, "threads": 1}, 4, "4 threads"),
+        ({}, 0, "no pool process yet"),
+    ],
+)
+def test_the_size_of_a_pool_of_processes_or_threads(pool, size, words):
+    worker = Worker("celery@vm", {"pool": pool}, [], [], 0)
+    assert (worker.size, worker.pool) == (size, words)

@@ -81,7 +81,7 @@ class NotShared(Wrong):
 
 
 class Busy(Wrong):
-    """Every pool process of {worker} is busy (it has {number}): none was free within {seconds} seconds."""
+    """{worker} is busy: it has {pool}, and none was free within {seconds} seconds."""
 
     passes = True
     next = "Wait until its predictions have ended, and check again: `python -m lab check 11`"
@@ -145,9 +145,9 @@ def check(desk):
 def later(desk, sent, result):
     """What becomes of the prediction that was sent, as another client reads its result."""
     if not desk.wait(lambda: "task-started" in sent.seen or is_over(sent, result), "a pool process to be free", FREE):
-        if len(desk.inspect("active") or []) < len(desk.worker.processes):
+        if len(desk.inspect("active") or []) < desk.worker.size:
             raise desk.too_long(f"{desk.worker.name}, which has a process free, to take the message", FREE)
-        raise Busy(worker=desk.worker.name, number=len(desk.worker.processes), seconds=FREE)
+        raise Busy(worker=desk.worker.name, pool=desk.worker.pool, seconds=FREE)
     if not desk.wait(lambda: is_over(sent, result), "predict to return", RETURNS):
         raise desk.too_long("predict to return", RETURNS)
     found = result if desk.wait(result.ready, "its result", STORED) else desk.app.AsyncResult(sent.id)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.course import FOLDER
+from lab.desk import Desk
 from lab.fault import Fault, printable
 from lab.folder import Claim, Folder
 from lab.observe import (
@@ -57,7 +58,7 @@ def examine(app):
         yield Finding("my_ml_app.py", False, str(app), app.remedy)
         return
     configured = {"broker": app.conf.broker_url, "result backend": app.conf.result_backend}
-    dashboard, flower = join()
+    dashboard, flower = join(app)
     try:
         flower = flower or f"http://localhost:{flower_port()}"
         addresses = [Address(url) for url in (app.conf.broker_url, app.conf.result_backend or "", flower)]
@@ -110,9 +111,14 @@ def own_folder():
         yield Finding(".lab", False, f"cannot be used: {problem}", remedy)
 
 
-def join():
-    """Ask where the lab in this folder has its servers, if one runs; return its dashboard and Flower, if any."""
+def join(app):
+    """Ask where the lab in this folder has its servers, if one runs; return its dashboard and Flower, if any.
+
+    In a student's folder, ask what stands in for their broker, as the checks do.
+    """
     servers, stack = (Claim.held(part, [Path(".lab")]) for part in ("servers", "stack"))
+    if not servers:
+        Desk().join(app.conf.broker_url)
     for role, variable in (("broker", "CELERY_BROKER_URL"), ("results", "CELERY_RESULT_BACKEND")):
         if servers.get(role):
             os.environ[variable] = servers[role]["url"]

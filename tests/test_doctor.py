@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from celery import Celery
+from conftest import free_port
 
 from lab import doctor, observe
 from lab.observe import Address
@@ -73,6 +74,17 @@ def test_a_stand_in_is_found(student):
     assert re.fullmatch(r"redis://:\*\*@localhost:\d+/0 Valkey [\d.]+", found["broker"][1])
     assert found["workers"][0] == "✓"
     assert "→ Other terminals join the lab with: export CELERY_BROKER_URL=redis://" in found["celeryconfig.py"][1]
+
+
+def test_a_stand_in_of_the_labs_own_folder_is_found(with_valkey, monkeypatch):
+    """In a student's folder, where no lab runs; `make servers` does so in its own."""
+    stand_in = {"url": with_valkey.results, "instead": "RabbitMQ is not installed."}
+    monkeypatch.setattr(doctor.Claim, "held", lambda name, folders=None: {} if folders else {"broker": stand_in})
+    monkeypatch.setenv("CELERY_BROKER_URL", f"amqp://localhost:{free_port()}//")
+    app = Celery("my_ml_app", set_as_current=False)
+    found = {one.subject: one for one in doctor.examine(app)}
+    assert found["broker"].good and "Valkey" in found["broker"].found
+    assert f"export CELERY_BROKER_URL={with_valkey.results}" in found["celeryconfig.py"].remedy
 
 
 WRONG = {

@@ -370,7 +370,7 @@ def test_a_worker_that_is_ended_finishes_what_it_runs(lab):
     terminal.see("2 processes, 2 busy")
     ended.sendintr()
     terminal.see(f"{name} ended")
-    worker(student, "two@here", "-c", "2")
+    worker(student, "two@here", "-c", "2", "--task-events")  # on a busy machine it may have ended before anybody asks
     terminal.see("3 of 3 sent: 2 succeeded, 1 failed.")  # the third one fails always
     past = History.read(student.path / terminal.see(RUN)[1])
     assert sorted(one.outcome for one in past.ended) == ["failed", "succeeded", "succeeded"]

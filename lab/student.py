@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pexpect
 from celery import Celery
 from celery.app.defaults import SETTING_KEYS
+from celery.signals import before_task_publish
 
 from lab.fault import Wrong
 
@@ -33,6 +34,12 @@ class NoFile(Wrong):
 
     next = """Go to the folder that `python -m lab new` made for you. Or, if this is it, get the file back:
         `python -m lab reset N`, with the number of its exercise"""
+
+
+class SendsAtImport(Wrong):
+    """{file} sends a message while it is imported{where}: whoever imports it would send it, each worker too."""
+
+    next = "Leave that line out there. Sending belongs into the producer, use_ml_app.py"
 
 
 class NoApp(Wrong):
@@ -102,13 +109,29 @@ def require(file):
 
 
 def load(name):
-    """The module in name.py of the current folder. Raises NoFile, and NotImportable with the student's own line."""
+    """The module in name.py of the current folder.
+
+    Raises NoFile, NotImportable with the student's own line, and SendsAtImport instead of sending.
+    """
     file = f"{name}.py"
     require(file)
+    before_task_publish.connect(stop_sending)
     try:
         return importlib.import_module(name)
+    except _Sends as sends:
+        raise SendsAtImport(file=file, where=own_line(sends)) from None
     except (Exception, SystemExit) as error:
         raise NotImportable(file=file, error=in_own_line(error)) from None
+    finally:
+        before_task_publish.disconnect(stop_sending)
+
+
+class _Sends(BaseException):
+    """A message is about to be sent; neither Celery's signals nor a student's `except Exception` catch it."""
+
+
+def stop_sending(**_):
+    raise _Sends()
 
 
 def tree(file):
@@ -134,7 +157,7 @@ def nothing_after_return(function="predict", file="my_ml_app.py"):
 def app():
     """The app in my_ml_app.py, with its configuration read.
 
-    Raises NotImportable, NoApp, OtherModule, and what settings() raises.
+    Raises NotImportable, SendsAtImport, NoApp, OtherModule, and what settings() raises.
     """
     settings()
     found = getattr(load("my_ml_app"), "app", None)
@@ -212,13 +235,17 @@ def with_configuration(found, file):
 
 def in_own_line(error, *programs):
     """An error as a sentence, with the last of the student's own lines that it came through."""
-    files = (*programs, "my_ml_app.py", "celeryconfig.py")
     if isinstance(error, SyntaxError):
         where = f" ({os.path.basename(error.filename)}, line {error.lineno})" if error.filename else ""
         return f"{type(error).__name__}: {error.msg}{where}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{own_line(error, *programs)}"
+
+
+def own_line(error, *programs):
+    """The last of the student's own lines that an error came through, in parentheses; nothing without."""
+    files = (*programs, "my_ml_app.py", "celeryconfig.py")
     own = [f for f in traceback.extract_tb(error.__traceback__) if os.path.basename(f.filename) in files]
-    where = f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
+    return f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
 
 
 def in_printed_line(text):

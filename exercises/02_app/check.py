@@ -7,7 +7,7 @@ from celery.app.defaults import DEFAULTS
 from lab.desk import NotRegistered, OtherArguments, OtherName
 from lab.fault import Wrong
 from lab.observe import hidden
-from lab.student import AsyncPredict, NoApp, NotImportable, OtherModule, settings
+from lab.student import AsyncPredict, NoApp, NotImportable, OtherModule, SendsAtImport, settings
 
 JSON = {"json", "application/json"}
 
@@ -32,6 +32,7 @@ class NotOnlyJson(Wrong):
 
 RECOGNISES = (
     NotImportable,
+    SendsAtImport,
     NoApp,
     OtherModule,
     NoConfiguration,

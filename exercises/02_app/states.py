@@ -19,6 +19,11 @@ def not_importable(student):
     student.edit("my_ml_app.py", "def predict(payload):", "def predict(payload)")
 
 
+def sends_at_import(student):
+    student.solve()
+    student.edit("my_ml_app.py", "    return\n", '    return\n\n\npredict.delay({"message": "hello"})\n')
+
+
 def not_registered(student):
     student.solve()
     student.edit("my_ml_app.py", DECORATOR, "")

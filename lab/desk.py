@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
@@ -115,7 +116,7 @@ class NotConnected(Wrong):
     """The worker in process {pid} has no connection to your broker at {ours}: it was started with {theirs}."""
 
     next = """If you typed an `export …` line into another terminal, type it into terminal 2 too. End the worker there
-        (Ctrl-C), and start it again"""
+        (Ctrl-C), and start it again, without `-b`"""
 
 
 class Unreadable(Wrong):
@@ -229,7 +230,17 @@ def is_main(process, processes):
 def broker_of(process):
     """Address of the broker that a process started in the student's folder uses. Raises psutil.Error."""
     # By key, as it is in the files: the attribute prefers this terminal's environment. Without any, Celery takes amqp://.
-    return Address(process.environ().get("CELERY_BROKER_URL") or student.app().conf["broker_url"] or "amqp://")
+    return Address(told_broker(process) or student.app().conf["broker_url"] or "amqp://")
+
+
+def told_broker(process):
+    """The broker that its command, or else its terminal, tells a process of; None without. Raises psutil.Error."""
+    for option, value in pairwise([*process.cmdline(), ""]):
+        if option in ("-b", "--broker"):
+            return value
+        if option.startswith("--broker="):
+            return option.removeprefix("--broker=")
+    return process.environ().get("CELERY_BROKER_URL")
 
 
 def flaw(message):
@@ -522,8 +533,8 @@ class Desk:
         return Path(process.cwd()) == self.folder
 
     def _is_told(self, process):
-        """Whether its terminal, or the lab that started it, has told a process to use the student's broker."""
-        told = process.environ().get("CELERY_BROKER_URL")
+        """Whether its command, its terminal, or the lab that started it, tells a process of the student's broker."""
+        told = told_broker(process)
         return bool(told) and self.broker.is_same_as(Address(told))
 
     def _is_connected(self, process):

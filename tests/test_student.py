@@ -247,15 +247,18 @@ def test_a_task_of_another_name_is_named(write, decorator, function, says):
 
 
 @pytest.mark.parametrize(
-    "argument, told, address",
+    "argument, options, told, address",
     [
-        ("broker='amqp://ada@localhost//'", None, "amqp://ada@localhost//"),
-        ("broker='amqp://ada@localhost//'", "redis://localhost:1/0", "redis://localhost:1/0"),
-        ("set_as_current=False", None, "amqp://"),
+        ("broker='amqp://ada@localhost//'", "", None, "amqp://ada@localhost//"),
+        ("broker='amqp://ada@localhost//'", "", "redis://localhost:1/0", "redis://localhost:1/0"),
+        ("set_as_current=False", "", None, "amqp://"),
+        ("set_as_current=False", "-b redis://localhost:3/0", "redis://localhost:1/0", "redis://localhost:3/0"),
+        ("set_as_current=False", "--broker=redis://localhost:3/0", None, "redis://localhost:3/0"),
     ],
 )
-def test_the_broker_of_a_worker_whose_app_has_no_celeryconfig(write, monkeypatch, argument, told, address):
+def test_the_broker_of_a_worker_whose_app_has_no_celeryconfig(write, monkeypatch, argument, options, told, address):
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://localhost:2/0")  # this terminal's, and not the worker's
     write("my_ml_app.py", f"from celery import Celery\n\napp = Celery('my_ml_app', {argument})\n")
-    process = SimpleNamespace(environ=lambda: {"CELERY_BROKER_URL": told} if told else {})
+    environment = {"CELERY_BROKER_URL": told} if told else {}
+    process = SimpleNamespace(environ=lambda: environment, cmdline=lambda: ["celery", *options.split(), "worker"])
     assert str(fresh(lambda: broker_of(process))) == address

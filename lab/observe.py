@@ -180,12 +180,14 @@ class Address:
 def hidden(url):
     """An address as it is written, with ** for its password. It need not be a readable one."""
     before, at, machine = str(url).rpartition("@")
-    user, colon, _ = before.removeprefix(protocol := re.match(r"(\w+:/+)?", before)[0]).partition(":")
+    user, colon, _ = before.removeprefix(protocol := re.match(r"\W*(\w+:/+)?", before)[0]).partition(":")
     return f"{protocol}{user}{colon and ':**'}{at}{machine}"
 
 
 def why_unreadable(url):
     """What makes an address one that Celery cannot read, in words; None when nothing does."""
+    if isinstance(url, tuple):
+        return "it is no text, but a tuple, which a comma after it makes of it"
     if not isinstance(url, str):
         return "it is no text"
     before, _, machine = url.rpartition("@")
@@ -198,7 +200,7 @@ def why_unreadable(url):
     except ValueError:
         return "its port is no number from 1 to 65535"
     if password and not password.strip("*"):
-        return f"its password is {password}, with which the lab only hides one"
+        return f"its password is written as {password}, which the lab shows in place of the real one"
     return None
 
 

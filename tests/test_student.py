@@ -75,12 +75,19 @@ def test_what_stands_below_return_is_found(write, body, below):
         ("amqp://myuser:secret@localhost:port//", "its port is no number"),
         ("amqp://myuser:secret@localhost:99999//", "its port is no number"),
         ("amqp://myuser:secret@localhost:5672// ", "there is a space in it"),
-        (" amqp://myuser:secret@localhost:5672//", "there is a space in it"),
+        (
+            " amqp://myuser:secret@localhost:5672//",
+            " amqp://myuser:**@localhost:5672// cannot be read: there is a space",
+        ),
         ("amqp://myuser:secret@localhost 5672//", "there is a space in it"),
         ("amqp://myuser:secret@loclahost.invalid:5672//", "No machine is called 'loclahost.invalid'"),
         ("amqp://myuser:secret@.:5672//", "No machine is called '.'"),
-        (["amqp://myuser:secret@localhost//"], "it is no text"),
-        ("amqp://myuser:**@localhost:5672//", "its password is **, with which the lab only hides one"),
+        (["amqp://myuser:secret@localhost//"], "amqp://myuser:**@localhost//'] cannot be read: it is no text"),
+        (("amqp://myuser:secret@localhost//",), "it is no text, but a tuple, which a comma after it makes of it"),
+        (
+            "amqp://myuser:**@localhost:5672//",
+            "its password is written as **, which the lab shows in place of the real",
+        ),
     ],
 )
 def test_a_mistyped_address_has_a_sentence_of_its_own_and_keeps_the_password(url, says):

@@ -36,7 +36,8 @@ class NoRabbit(Wrong):
 class OtherAddress(Wrong):
     """BROKER in {file} is {theirs}: {why}. RabbitMQ lets you in at {ours}."""
 
-    next = "Correct BROKER there. (15672 is the dashboard's port, 5672 the broker's; `**` hides the password)"
+    next = """Correct BROKER there: 5672 is the broker's port, and 15672 the dashboard's. In place of `**` belongs your
+        password"""
 
 
 class Suspended(Wrong):

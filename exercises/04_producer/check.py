@@ -34,7 +34,8 @@ class NeverAsks(Wrong):
 class SendsNothing(Wrong):
     """The line {line!r} was typed, and use_ml_app.py sent no message for it. It printed {printed}."""
 
-    next = "`predict(payload)` runs the function here and now. What makes it a message is a method of predict"
+    next = """`predict(payload)` runs the function here and now. What makes it a message is a method of predict, called
+        with the payload"""
 
 
 class OtherTask(Wrong):

@@ -222,6 +222,11 @@ def new(folder):
             f"{folder} is, or lies in, a folder of the lab's own",
             "Give yours another name: `python -m lab new my_celery`",
         )
+    if Path.cwd() in folder.resolve().parents and Path(FILE).exists() and not is_labs(Path()):
+        raise Fault(
+            f"You have begun in this folder already: {Path.cwd()}",
+            f"Go on here: `python -m lab list`. Another one belongs beside it: `cd {shlex.quote(str(ROOT))}`",
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for name, stub in sorted(handed_out().items()):
         if os.path.lexists(folder / name):

@@ -87,6 +87,8 @@ def test_an_exercise_passes_once_and_the_next_one_is_named(folder):
     (folder.path / "my_ml_app.py").write_text("")
     printed, status = folder.run(*LAB, "check", "2")
     assert status == 1
+    printed, status = folder.run(*LAB, "new", "my_celery")
+    assert status == 1 and "You have begun in this folder already" in printed
     printed, _ = folder.run(*LAB, "list")
     assert "✓ 02 The app and its task" in printed  # what was passed stays so
 

@@ -199,12 +199,14 @@ def burst(number, seconds, over):
             tell(f"{len(waiting)} of {sent.sent} predictions have not begun.")
             try:
                 wanted = sys.stdin.isatty() and click.confirm("Take them back out of the queue?")
-                if wanted and (left := sent.withdraw(waiting)):
+                sent.note_all(recording.take())  # what happened while that was asked
+                if wanted and (left := sent.withdraw(sent.waiting(recording.history))):
                     tell(f"{left} of them were not found in time. The workers that run now will discard them.")
             except (click.Abort, KeyboardInterrupt):
                 tell()
             except Fault as fault:
                 tell(f"They stay in the queue. {fault.sentences()}")
+        sent.note_all(recording.take())
     if sent.fault:
         raise sent.fault
     tell(sent.summary(recording.history))

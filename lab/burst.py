@@ -78,6 +78,10 @@ class Burst:
             return f'--seconds {self._seconds:g} changes nothing: your predict does not read payload["seconds"].'
         return None
 
+    def note_all(self, attempts):
+        for attempt in attempts:
+            self.note(attempt)
+
     def note(self, attempt):
         """Take the end of an Attempt into account."""
         self._last = time.monotonic()

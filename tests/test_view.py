@@ -411,6 +411,20 @@ def test_ctrl_c_stops_a_burst_and_asks_what_to_do_with_what_waits(with_rabbitmq,
     assert len(student.messages()) == number * kept
 
 
+def test_what_ends_while_a_burst_asks_is_counted(lab):
+    (lab.path / "diary").touch()
+    one = worker(lab, "one@here", "-c", "1")
+    terminal = burst(lab, "2", "--seconds", "1")
+    terminal.see("1 process, 1 busy")
+    terminal.sendintr()
+    terminal.see(r"Take them back out of the queue\?")
+    eventually(lambda: (lab.path / "diary").read_text().count("succeeded") == 2, "both have ended")
+    one.sendintr()
+    one.left()  # and with it all that it had to tell
+    terminal.sendline("y")
+    terminal.see(r"2 of 2 sent: 2 succeeded\.")
+
+
 def test_predictions_that_nobody_has_are_called_lost(with_rabbitmq):
     """A worker that acknowledges early is killed: its predictions are in no queue, and in no worker."""
     student = with_rabbitmq

@@ -89,6 +89,7 @@ def test_a_fact_that_comes_at_the_last_moment_is_seen():
         ("import time\ntime.sleep(10)\ndef predict(payload):\n print()", 2),
         ("def predict(payload):\n time.sleep(10)\n print()\n print()", 2),
         ("def predict(payload):\n  print()\nsleep(10)", 3),
+        ("def predict(payload):\n print()\n print('Ended processing:')\n sleep(10)", 4),
     ],
 )
 def test_where_a_sleep_may_stand(written, line):

@@ -14,6 +14,7 @@ from lab.student import TASK, AfterReturn, AsyncPredict, nothing_after_return, t
 
 SLOW = 3  # seconds after which a prediction counts as slow
 PATIENCE = 7  # seconds, for a pool process may have to become free first
+LONGEST = 120  # seconds that a sleep may take; more is a slip, and the next exercises would wait for it
 BUSY = 0.1  # of a processor: a loop takes all that it gets, a sleep next to nothing
 WATCH = 0.5  # seconds in which that shows
 
@@ -30,10 +31,23 @@ class NotSlow(Wrong):
     next = "Let predict sleep before it says that it has ended, and start the worker again: it reads its code once"
 
 
+class SleepsTooLong(Wrong):
+    """The sleep in line {line} of my_ml_app.py is one of {seconds} seconds: Python counts in seconds."""
+
+    next = """Ten are enough. Then end the worker: one Ctrl-C lets it wait for what sleeps already, so press it until
+        terminal 2 shows a prompt. Then start it again"""
+
+
 class Fails(Wrong):
     """The prediction failed: {error}."""
 
     next = "Terminal 2 shows the line. A name that is not defined has to be imported first. Then start the worker again"
+
+
+class EndsItsProcess(Wrong):
+    """predict ended the process of the pool in which it ran: it neither returned nor raised an error."""
+
+    next = "Look in predict for what ends Python itself, `exit()` for example, and start the worker again"
 
 
 class BusyWaiting(Wrong):
@@ -48,7 +62,17 @@ class OneThing(Wrong):
     next = "In terminal 2: Ctrl-C, then `celery -A my_ml_app worker --concurrency=2`"
 
 
-RECOGNISES = (OneThing, AfterReturn, Misplaced, AsyncPredict, NotSlow, Fails, BusyWaiting)
+RECOGNISES = (
+    OneThing,
+    AfterReturn,
+    Misplaced,
+    SleepsTooLong,
+    AsyncPredict,
+    NotSlow,
+    Fails,
+    EndsItsProcess,
+    BusyWaiting,
+)
 
 
 def check(desk):
@@ -77,6 +101,8 @@ def check(desk):
         what = f"a prediction to run for {SLOW} seconds"
         run = desk.wait(lambda: sent.is_over or one_ran_long(), what, PATIENCE)
         if failed := sent.event("task-failed"):
+            if "WorkerLostError" in (failed["traceback"] or ""):
+                raise EndsItsProcess()
             raise Fails(error=printable(failed["exception"]))
         if done := sent.event("task-succeeded"):
             raise NotSlow(seconds=done["runtime"])
@@ -94,22 +120,37 @@ def check(desk):
 
 
 def sleeps_inside(module):
-    """Raise Misplaced when a line of my_ml_app.py is a sleep of its own, or predict sleeps before its first print."""
+    """Raise Misplaced when a line of my_ml_app.py is a sleep of its own, or predict sleeps before its first print or
+    after it has said that it has ended; SleepsTooLong when a number in it was meant as milliseconds."""
     for line in module.body:
         if isinstance(line, ast.Expr) and calls(line, "sleep"):
             where = "outside of predict: the worker sleeps once, when it starts, and a prediction is as quick as before"
             raise Misplaced(line=line.lineno, where=where)
         if isinstance(line, ast.FunctionDef) and line.name == "predict":
-            first = min(calls(line, "print"), default=0)
+            prints = calls(line, "print")
+            first = min((one.lineno for one in prints), default=0)
+            ended = [one.lineno for one in prints if str(constant(one)).startswith("Ended")]
             for sleep in calls(line, "sleep"):
-                if sleep < first:
-                    raise Misplaced(line=sleep, where="above the first print: terminal 2 says `Received:` too late")
+                if sleep.lineno < first:
+                    late = "above the first print: terminal 2 says `Received:` too late"
+                    raise Misplaced(line=sleep.lineno, where=late)
+                if ended and sleep.lineno > min(ended):
+                    early = "below the last prints: terminal 2 says `Ended processing:` too early"
+                    raise Misplaced(line=sleep.lineno, where=early)
+                seconds = constant(sleep)
+                if isinstance(seconds, int | float) and seconds > LONGEST:
+                    raise SleepsTooLong(line=sleep.lineno, seconds=seconds)
 
 
 def calls(node, name):
-    """The lines in which a function or method of this name is called."""
+    """The calls of a function or method of this name."""
     called = (part for part in ast.walk(node) if isinstance(part, ast.Call))
-    return [call.lineno for call in called if name in (getattr(call.func, "id", ""), getattr(call.func, "attr", ""))]
+    return [call for call in called if name in (getattr(call.func, "id", ""), getattr(call.func, "attr", ""))]
+
+
+def constant(call):
+    """The first argument of a call, when it is written there as a number or text; otherwise None."""
+    return getattr(call.args[0], "value", None) if call.args else None
 
 
 def processor_time(desk, pid):

@@ -33,6 +33,12 @@ def misplaced(student):
     student.edit("my_ml_app.py", "app = Celery", f"{SLEEP}\napp = Celery")
 
 
+def sleeps_too_long(student):
+    """In milliseconds, as other languages count."""
+    student.solve()
+    student.edit("my_ml_app.py", SLEEP, "time.sleep(10000)")
+
+
 def async_predict(student):
     student.solve()
     student.edit("my_ml_app.py", "def predict", "async def predict")
@@ -41,6 +47,12 @@ def async_predict(student):
 def fails(student):
     student.solve()
     student.edit("my_ml_app.py", "import time\n", "")
+    student.worker()
+
+
+def ends_its_process(student):
+    student.solve()
+    student.edit("my_ml_app.py", SLEEP, "exit()")
     student.worker()
 
 

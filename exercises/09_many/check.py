@@ -30,8 +30,9 @@ class PrefetchHides(Wrong):
     """{running} predictions run, and {reserved} more messages wait inside {worker}, which took them ahead: there
     the queue does not show them, and no other worker can help."""
 
-    next = """A setting in celeryconfig.py says how many messages a worker takes ahead for each process: one is enough.
-        Then Ctrl-C in terminal 2, and `celery -A my_ml_app worker --autoscale=10,2`"""
+    next = """`worker_prefetch_multiplier`, which is {multiplier!r} for your app, says how many messages a worker takes
+        ahead for each process: one is enough. Correct it in celeryconfig.py. Then Ctrl-C in terminal 2, and
+        `celery -A my_ml_app worker --autoscale=10,2`"""
 
 
 RECOGNISES = (DoesNotGrow, TooFast, PrefetchHides)
@@ -84,7 +85,9 @@ def check(desk):
         if not places:
             raise desk.too_long(what, PATIENCE)
         if places.hides:
-            raise PrefetchHides(running=places.running, reserved=places.reserved, worker=names)
+            multiplier = desk.app.conf.worker_prefetch_multiplier
+            found = {"running": places.running, "reserved": places.reserved, "multiplier": multiplier}
+            raise PrefetchHides(worker=names, **found)
         yield f"messages: {number} sent by the check" if number else f"messages: {places.all} were there already"
         waits = "1 message waits" if places.reserved == 1 else f"{places.reserved} messages wait"
         yield f"worker: {places.running} predictions run, {waits} inside {names}"

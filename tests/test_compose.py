@@ -659,6 +659,9 @@ WRONG = {
     "a list": (REFERENCE, "- a\n", "no `services:`"),
     "nothing at all": (REFERENCE, "", "no `services:`"),
     "a tab": ("    stop_grace_period", "\tstop_grace_period", "line 4[5-9], .*begins with a tab"),
+    "a health check without CMD": ("test: redis-cli -e ping", "test: [redis-cli, ping]", "begins with CMD|must start"),
+    "an address without slashes": ("redis://redis:6379/0", "redis:6379", "CELERY_RESULT_BACKEND of worker .*`//`"),
+    "a volume that is nowhere": ("\nvolumes:\n  rabbitmq:\n", "\nvolumes:\n", "volume.* rabbitmq"),
     "a service depends on nothing": (HEALTHY, HEALTHY + "    db: {condition: service_started}\n", "db"),
 }
 

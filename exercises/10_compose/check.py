@@ -34,6 +34,7 @@ YAML = {  # what its reader says, and what a student does
 }
 WHOLE = {"command", "entrypoint", "test"}  # lists that replace another one
 QUOTES = "\"'"
+PROBES = ("NONE", "CMD", "CMD-SHELL")  # with which the list of a health check may begin
 UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 0.001, "us": 0.000001}
 # What Compose knows, as far as a slip of the pen could come near it.
 KEYS = {"build", "command", "configs", "depends_on", "entrypoint", "env_file", "environment", "expose", "extends"}
@@ -292,6 +293,9 @@ def finds(client, server, role, variable, url, services, code):
         address = Address((given or url or "").partition(";")[0])
     except Fault:
         raise NoAddress(service=client.name, variable=variable, role=role, why="it cannot be read") from None
+    if re.match(r"[^/]*:(?!//)", given or ""):
+        why = "behind the colon of its product, `//` is missing"
+        raise NoAddress(service=client.name, variable=variable, role=role, why=why)
     if role == RABBITMQ and not address.is_rabbitmq:
         why = f"it begins with {address.scheme}://, and RabbitMQ's with amqp://"
         raise NoAddress(service=client.name, variable=variable, role=role, why=why)
@@ -417,6 +421,8 @@ def read(file):
     for name, given in document["services"].items():
         try:
             services[name] = as_service(name, given, file.parent, settings)
+            for volume in named_volumes(given) - (document.get("volumes") or {}).keys():
+                raise Refused(f"its volume {volume} is not in the list `volumes:` beside `services:`")
         except FileNotFoundError as error:
             missing = str(error.filename).replace(f"{file.parent}/", "")
             raise BadService(service=name, file=file.name, why=f"it needs {missing}, which is not there") from None
@@ -539,6 +545,9 @@ def as_service(name, raw, folder, settings):
     probe = given.get("healthcheck") or {"test": built.get("HEALTHCHECK", "NONE")}
     if not isinstance(probe, dict):
         raise Refused("what asks it for its health is called test, and stands below healthcheck")
+    test = probe.get("test")
+    if isinstance(test, (list, tuple)) and (not test or test[0] not in PROBES):
+        raise Refused("a health check that is a list begins with CMD")
     network = given.get("network_mode") or ""
     return Service(
         name=name,
@@ -557,6 +566,13 @@ def as_service(name, raw, folder, settings):
         is_configured="/etc/" in f"{given.get('volumes')} {given.get('configs')}",
         written=written(raw),
     )
+
+
+def named_volumes(given):
+    """The names of the volumes that a service has; what begins with a path, or is filled in, has none."""
+    volumes = given.get("volumes") or []
+    sources = {one.get("source") if isinstance(one, dict) else one.rpartition(":/")[0] for one in volumes}
+    return {source for source in sources if source and re.fullmatch(r"\w[\w.-]*", source)}
 
 
 def written(given):

@@ -190,6 +190,8 @@ class Worker:
     @property
     def pool(self):
         """The size of its pool, in words."""
+        if self.processes and self.processes == [self.stats.get("pid")]:
+            return "without a pool"  # --pool=solo
         what = "pool process" if self.processes else "thread"
         return counted(self.size, what) if self.size else "no pool process yet"
 

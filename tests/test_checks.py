@@ -113,6 +113,12 @@ def test_a_prediction_that_was_rejected_has_neither_returned_nor_failed():
         CHECKS[5].end_of(Student(), mine)
 
 
+def test_a_prediction_that_is_asked_for_later_is_kept_by_the_worker():
+    mine = Prediction("1")
+    mine.events = [{"type": "task-received", "hostname": "celery@vm", "eta": "2026-01-01T10:00:00+00:00"}]
+    assert "not done yet: your producer asked for it at 2026-01-01T10:00" in CHECKS[5].end_of(Desk(), mine)
+
+
 def test_a_result_that_is_stored_a_moment_after_its_event_is_read():
     class Sent:
         id, seen, is_over = "check-1", {"task-started", "task-succeeded"}, True

@@ -87,8 +87,9 @@ def test_another_broker_than_rabbitmq_has_no_dashboard():
         ({"processes": [7, 8], "max-concurrency": 10}, 2, "2 pool processes"),
         ({"max-concurrency": 4, "threads": 1}, 4, "4 threads"),
         ({}, 0, "no pool process yet"),
+        ({"processes": [6]}, 1, "without a pool"),
     ],
 )
 def test_the_size_of_a_pool_of_processes_or_threads(pool, size, words):
-    worker = Worker("celery@vm", {"pool": pool}, [], [], 0)
+    worker = Worker("celery@vm", {"pid": 6, "pool": pool}, [], [], 0)
     assert (worker.size, worker.pool) == (size, words)

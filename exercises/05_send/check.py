@@ -142,6 +142,10 @@ def look_for_error(one):
 
 def end_of(desk, mine):
     """How a prediction ended, or where it is, as a fact. Raises Failing and EndsItsProcess."""
+    if not mine.is_over and (eta := mine.event("task-received").get("eta")):
+        return (
+            f"not done yet: your producer asked for it at {eta} (`countdown` or `eta`), and the worker keeps it so long"
+        )
     pid = None if mine.is_over else place_of(desk, mine)
     if pid is None:  # it has ended, perhaps while that was asked
         desk.wait(lambda: mine.is_over, "what became of it", ARRIVAL)

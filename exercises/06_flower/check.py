@@ -1,7 +1,9 @@
 """Does Flower hear the student's worker, follow a prediction, and show the queue?"""
 
 import re
+import socket
 import time
+from contextlib import suppress
 from html import unescape
 
 import httpx
@@ -13,6 +15,7 @@ from lab.observe import ANSWER, ODD, Address, get, waiting
 START = "`celery -A my_ml_app flower --address=127.0.0.1`"
 TELL = "tell the lab in terminal 5: `export FLOWER_PORT=5556`"
 OTHER_PORT = f"If it is another program, start Flower with `--port=5556` too, and {TELL}"
+ELSEWHERE = "127.0.0.2"  # this machine too, and what listens at 127.0.0.1 only does not answer there
 PATIENCE = 1.5  # seconds for a worker, a prediction and a queue to reach Flower's pages
 SWITCH = 5  # seconds between Flower's requests to all workers to send events
 YOUNG = 8  # seconds; a Flower that has run for longer has asked
@@ -43,6 +46,12 @@ class NotFlower(Wrong):
     next = f"If it is Flower, start it without `--url-prefix`: {START}. {OTHER_PORT}"
 
 
+class OpenToTheNetwork(Wrong):
+    """Flower at {flower} listens to the whole network: everybody there may see what your worker does."""
+
+    next = f"End it (Ctrl-C in terminal 4), and start it for your own machine only: {START}"
+
+
 class OtherBroker(Wrong):
     """Flower listens to the broker at {theirs}, and your app sends to the one at {ours}."""
 
@@ -61,7 +70,16 @@ class EmptyBrokerPage(Wrong):
     next = "Tell Flower where to ask: `celery -A my_ml_app flower --address=127.0.0.1 --broker-api={dashboard}/api/`"
 
 
-RECOGNISES = (FlowerAway, FlowerSilent, FlowerLocked, NotFlower, OtherBroker, WithoutEvents, EmptyBrokerPage)
+RECOGNISES = (
+    FlowerAway,
+    FlowerSilent,
+    FlowerLocked,
+    NotFlower,
+    OpenToTheNetwork,
+    OtherBroker,
+    WithoutEvents,
+    EmptyBrokerPage,
+)
 
 
 def check(desk):
@@ -69,6 +87,8 @@ def check(desk):
     flower = desk.flower
     if (said := page(flower, "/healthcheck").text) != "OK":
         raise NotFlower(flower=flower, found=f"its health is {said[:40]!r}")
+    if listens_everywhere(flower):
+        raise OpenToTheNetwork(flower=flower)
     worker, theirs = desk.worker, broker_of(flower)
     if not desk.wait(lambda: worker.name in desk.workers_in_flower(), f"Flower to list {worker.name}", PATIENCE):
         raise deaf(desk, theirs)
@@ -96,6 +116,13 @@ def page(flower, path):
         if isinstance(why, httpx.HTTPStatusError) and why.response.status_code == httpx.codes.UNAUTHORIZED:
             raise FlowerLocked(flower=flower) from None
         raise NotFlower(flower=flower, found=fault) from None
+
+
+def listens_everywhere(flower):
+    """Whether Flower's port answers at another address of this machine, too. (On macOS there is none to try.)"""
+    with suppress(OSError), socket.create_connection((ELSEWHERE, httpx.URL(flower).port), PATIENCE):
+        return True
+    return False
 
 
 def deaf(desk, theirs):

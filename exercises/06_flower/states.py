@@ -37,6 +37,14 @@ def not_flower(student):
     student.celery(*FLOWER, "--url-prefix=flower").see(READY)
 
 
+def open_to_the_network(student):
+    """As without `--address`, by two of them: no test listens to the network."""
+    student.solve()
+    student.worker()
+    for address in ("127.0.0.1", "127.0.0.2"):
+        student.celery("flower", f"--address={address}").see(READY)
+
+
 def other_broker(student):
     """An `export CELERY_BROKER_URL=…` that was typed in terminal 4 only."""
     student.solve()

@@ -58,16 +58,17 @@ def free_port():
         return port
 
 
-def heed_ctrl_c():
-    """As in a terminal that a person opens: tests that run in the background would pass on that Ctrl-C is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def heed_signals():
+    """As in a terminal that a person opens: tests in the background, or under nohup, pass on what they ignore."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Terminal(pexpect.spawn):
     """A program in a pseudo-terminal. After see(), what it matched is in after."""
 
     def __init__(self, command, **options):
-        options |= {"encoding": "utf-8", "timeout": SECONDS, "dimensions": (50, 200), "preexec_fn": heed_ctrl_c}
+        options |= {"encoding": "utf-8", "timeout": SECONDS, "dimensions": (50, 200), "preexec_fn": heed_signals}
         super().__init__(command[0], list(command[1:]), **options)
         self.delaybeforesend = None
         self.str_last_chars = 3000  # of what was printed, in the report of a failure

@@ -398,7 +398,6 @@ def test_prometheus_collects_what_the_dashboard_shows_also_of_long_predictions(s
     """Grafana's own image is not run: it needs a registry, and Debian has no Grafana."""
     [short] = stack.sent(1)
     stack.succeed([short])  # a counter that is new counts from its second scrape on
-    stack.app.send_task("my_ml_app.predict", [{"message": "long", "seconds": 10.5}])
     monitoring = ("--profile", "monitoring")
     _, status = stack.compose(*monitoring, "pull", "--policy", "missing", "prometheus")
     require("An image of Prometheus", status == 0)
@@ -417,10 +416,11 @@ def test_prometheus_collects_what_the_dashboard_shows_also_of_long_predictions(s
         answer = json.loads(stack.do(*monitoring, "exec", "-T", "prometheus", "wget", "-qO-", url))
         return [float(series["value"][1]) for series in answer["data"]["result"]]
 
-    assert all(count > 0 for count in values("up"))
+    eventually(lambda: values("up") == [1, 1], "Flower and RabbitMQ have been asked")
+    stack.app.send_task("my_ml_app.predict", [{"message": "long", "seconds": 10.5}])
     eventually(lambda: all(map(values, queries)), "each curve has a value")
     [slowest] = [query for query in queries if query.startswith("histogram_quantile(0.95")]
-    eventually(lambda: 10 < values(slowest)[0] <= 11, "10.5 seconds are drawn as between 10 and 11")
+    eventually(lambda: 10 < values(slowest)[0] <= 11, "10.5 seconds are drawn as between 10 and 11", 60)
     configured = json.loads(stack.do(*monitoring, "config", "--format", "json"))["services"]["grafana"]["volumes"]
     assert configured and all(Path(volume["source"]).is_file() for volume in configured)
 

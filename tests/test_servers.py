@@ -19,7 +19,7 @@ from lab import observe, servers
 from lab.fault import Fault
 from lab.folder import Claim, Folder
 from lab.keeper import Keeper
-from lab.observe import NotAnswering, ask, port_holder, stranger
+from lab.observe import NotAnswering, OtherServer, ask, port_holder, stranger
 
 SERVERS = ["python", "-m", "lab", "servers"]
 START = ["python", "-m", "lab", "start"]
@@ -302,7 +302,7 @@ def test_a_server_that_answers_oddly(answering, protocol, says):
 @pytest.mark.parametrize("protocol, says", [("redis", b"+"), ("amqp", b"\1\0\0\0\0\xff\xff")])
 def test_a_server_that_answers_letter_by_letter(answering, protocol, says, monkeypatch):
     monkeypatch.setattr(observe, "LOGIN", 0.3)
-    with pytest.raises(NotAnswering):
+    with pytest.raises((NotAnswering, OtherServer)):  # once, amqp gave up before: EINVAL
         ask(f"{protocol}://myuser:mypassword@localhost:{answering(says + bytes(99), pause=0.02)}/0")
 
 

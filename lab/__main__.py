@@ -101,9 +101,9 @@ def start(verbose):
         if verbose:
             for seconds, part in [*times, *lab.times, (time.monotonic() - BEGIN, "all")]:
                 tell(f"{seconds:6.2f} s  {part}")
-        results = Results(lab.app, tell)
-        log = [WorkerLog(lab.worker_log, lab.joined, tell).look] if lab.worker_log else []
-        shown.start(*log)
+        show_log = WorkerLog(lab.worker_log, lab.joined, tell).look if lab.worker_log else lambda: None
+        results = Results(lab.app, tell, show_log)
+        shown.start(show_log)
         stored.start(results.look)
         mended.start(lab.mend, Publishing(lab.broker.url, lab.broker.dashboard, tell).look)
         tell("Type a message to ask for its prediction; `exit` leaves.")

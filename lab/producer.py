@@ -67,8 +67,13 @@ class WorkerLog:
         self._rest = ""
         self._in_task = False
         self._tell = tell
+        self._lock = threading.Lock()
 
     def look(self):
+        with self._lock:
+            self._look()
+
+    def _look(self):
         *lines, self._rest = (self._rest + self._file.read()).split("\n")
         for line in lines:
             record = RECORD.match(line)
@@ -110,10 +115,13 @@ class Publishing:
 
 
 class Results:
-    """The results of the tasks sent by this process, each told once when it is stored."""
+    """The results of the tasks sent by this process, each told once when it is stored, and before() was called.
 
-    def __init__(self, app, tell):
-        self._app = app
+    before tells what the worker has printed until then.
+    """
+
+    def __init__(self, app, tell, before):
+        self._app, self._before = app, before
         self._tell = tell
         self._expected = deque()
         app.conf.update(result_backend_always_retry=False, redis_socket_timeout=2)  # a look must not wait long
@@ -135,6 +143,7 @@ class Results:
             result = self._app.AsyncResult(task)
             try:
                 if result.ready():
+                    self._before()
                     self._tell(shortened(f"Result of {task}: {self._text(result)}"))
                     continue
             except Exception:  # the result backend is away: the next look may find it back

@@ -4,20 +4,20 @@ unexport PYTHONHOME # with it, no Python but one would work
 # The main job: broker, result backend, worker, Flower, and a prompt to type messages at.
 # Another Python than the first that fits: make lab PYTHON=python3.12
 lab:
-	@sh lab/install.sh requirements.txt
+	@sh lab/setup/install.sh requirements.txt
 	@.venv/bin/python -m lab start
 
 # Broker and result backend only, for a worker, Flower and producer started by hand
 servers:
-	@sh lab/install.sh requirements.txt
+	@sh lab/setup/install.sh requirements.txt
 	@.venv/bin/python -m lab servers
 
 # RabbitMQ from Debian's or Ubuntu's packages
 rabbitmq:
-	@sh lab/rabbitmq.sh
+	@sh lab/setup/rabbitmq.sh
 
 # Everything that the tests need, and the tests
 test:
-	@sh lab/install.sh tests/requirements.txt
+	@sh lab/setup/install.sh tests/requirements.txt
 	@sh tests/setup.sh
 	@.venv/bin/python -m pytest

@@ -1,7 +1,7 @@
 """The bench that the exercises stand on: servers, worker and Flower as one, and facts about them.
 
-Each Python in .venv imports this first, for lab.pth there says so. Thus `python -m lab` is this lab, and not a lab.py
-of the student's, and nothing has been imported yet from the current folder when a look is taken at what is in it.
+Each Python in .venv imports this first, for lab.pth there says so. Thus `lab` is this lab, and not a lab.py of the
+student's, and nothing has been imported yet from the current folder when a look is taken at what is in it.
 """
 
 import _signal as signal  # whose other half is not built in
@@ -10,7 +10,9 @@ import sys
 
 LOADED = frozenset(sys.modules)  # nothing can hide these any more
 WORDS = getattr(sys, "orig_argv", ["-m", "lab"])  # Python 3.9 has none
-COMMAND = sys.argv[:1] == ["-m"] and ("-m", "lab") in zip(WORDS, WORDS[1:])  # noqa: B905
+COMMAND = (sys.argv[:1] == ["-m"] and ("-m", "lab") in zip(WORDS, WORDS[1:])) or (  # noqa: B905
+    os.path.realpath(sys.argv[0]) == os.path.realpath(os.path.join(sys.prefix, "bin", "lab"))
+)
 
 
 def hiding():

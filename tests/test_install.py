@@ -4,21 +4,28 @@ import ast
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import sysconfig
 from importlib import metadata
 
 import pytest
 from conftest import ROOT, Student
 
-TOOLS = ["sh", "make", "mkdir", "grep", "tail", "id", "env", "cat", "cp", "ln", "mv", "rm"]
+TOOLS = ["sh", "make", "mkdir", "grep", "tail", "id", "env", "cat", "cp", "mv", "rm"]
+COMMANDS = [["lab"], ["python", "-m", "lab"]]
 
 
 @pytest.fixture
 def bare(tmp_path):
-    """A student's folder without .venv, and a PATH with nothing but what every machine has."""
+    """A clone of the lab without .venv, and a PATH with nothing but what every machine has."""
     student = Student(tmp_path)
-    (tmp_path / ".venv").unlink()
+    for name in (".venv", "lab", "requirements.txt"):
+        (tmp_path / name).unlink()
+    shutil.copytree(ROOT / "lab", tmp_path / "lab")
+    for name in ("pyproject.toml", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "bin").mkdir()
     for tool in TOOLS:
         (tmp_path / "bin" / tool).symlink_to(shutil.which(tool))
@@ -70,7 +77,6 @@ def test_no_network(bare):
         "PIP_INDEX_URL": "http://127.0.0.1:1/simple",
         "PIP_NO_INDEX": "",
         "PIP_FIND_LINKS": "",
-        "PIP_RETRIES": "0",
     }
     printed, status = make_lab(bare, REAL, **nowhere)
     assert status != 0
@@ -87,8 +93,7 @@ def test_no_compiler(bare):
         '[project]\nname = "needs_c"\nversion = "1"\n'
     )
     (package / "build.py").write_text("def build_wheel(*_): raise SystemExit(\"error: command 'cc' failed\")\n")
-    (bare.path / "requirements.txt").unlink()
-    (bare.path / "requirements.txt").write_text("./needs_c\n")
+    (bare.path / "requirements.txt").write_text(f"needs_c @ {package.as_uri()}\n")
     printed, status = make_lab(bare, REAL)
     assert status != 0
     assert "A package has to be compiled on this machine, and no compiler was found." in printed
@@ -97,16 +102,44 @@ def test_no_compiler(bare):
 @pytest.fixture
 def quick(bare):
     """One in which nothing has to be fetched."""
-    (bare.path / "requirements.txt").unlink()
     (bare.path / "requirements.txt").write_text("# nothing\n")
     return bare
 
 
-def test_it_installs_once(quick):
+def test_it_installs_once_and_for_every_folder(quick):
+    """Where the path has a space in it, too. A student's own modules hide nothing of it, nor does it lend any."""
+    quick.path = quick.path.rename(quick.path.with_name("the lab"))
     first, _ = make_lab(quick, REAL)
     second, _ = make_lab(quick, REAL)
     assert "Installing the packages of requirements.txt into .venv, this once" in first
     assert "Installing" not in second and "anew" not in first + second
+    assert not list(quick.path.glob("*.egg-info"))
+    own = next((quick.path / ".venv").glob("lib/*/site-packages"))
+    (own / "and.pth").write_text(sysconfig.get_path("purelib"))  # before lab.pth: the packages of the tests' own .venv
+    folder = quick.path.with_name("my_celery")
+    folder.mkdir()
+    (folder / "lab.py").write_text("print('mine')")
+    quick.path, clone = folder, quick.path
+    path = {"PATH": f"{clone / '.venv' / 'bin'}:{os.environ['PATH']}"}
+    for command in COMMANDS:
+        assert "has none of" in quick.run(*command, "list", **path)[0]
+    names = {entry.stem for entry in ROOT.iterdir() if entry.suffix in ("", ".py") and entry.stem.isidentifier()}
+    assert {"lab", "tests", "exercises", "my_ml_app", "celeryconfig"} <= names
+    look = f"from importlib.util import find_spec as f; print([n for n in {sorted(names)} if f(n)], f('lab').origin)"
+    assert quick.run("python", "-c", look, **path)[0] == f"['lab'] {clone}/lab/__init__.py\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_what_comes_before_the_command(student, command):
+    """Another module of the name of one of Python's, a Python without docstrings, and Ctrl-C while it starts."""
+    (student.path / "random.py").touch()
+    said = "Your random.py hides the module random, which Python or one of its packages needs."
+    assert said in student.run(*command, "doctor")[0]
+    (student.path / "random.py").unlink()
+    assert "A lab in which predictions travel" in student.run(*command, "--help", PYTHONOPTIMIZE="2")[0]
+    (student.path / "before").mkdir()
+    (student.path / "before" / "sitecustomize.py").write_text("import os; os.kill(os.getpid(), 2)")
+    assert student.run(*command, "--help", PYTHONPATH="before") == ("", -signal.SIGINT)
 
 
 # A Python of which .venv is made in no time
@@ -160,10 +193,8 @@ def test_a_folder_whose_name_breaks_activate(quick):
 
 
 def test_a_drive_without_symbolic_links(quick):
-    (quick.path / "bin" / "ln").unlink()
-    (quick.path / "bin" / "ln").symlink_to(shutil.which("false"))
-    printed, status = make_lab(quick, QUICK)
-    assert status != 0 and "This drive has no symbolic links. Put the lab into your home folder" in printed
+    printed, status = make_lab(quick, QUICK.replace("rm -rf .venv", "exit 1"))
+    assert status != 0 and "A Windows drive may lack the symbolic links that it needs" in printed
 
 
 def test_rabbitmq_that_is_installed_already_or_cannot_be(bare):
@@ -177,7 +208,7 @@ def test_rabbitmq_that_is_installed_already_or_cannot_be(bare):
     assert run("make", "rabbitmq") == "RabbitMQ is installed. The next `make lab` uses it.\n"
     script(programs, "pgrep", "exit 0")
     assert "stop it: sudo systemctl disable --now rabbitmq-server" in run("make", "rabbitmq")
-    apt = ("sh", "lab/apt.sh", "rabbitmq-server")
+    apt = ("sh", "lab/setup/apt.sh", "rabbitmq-server")
     assert "(on macOS: brew install rabbitmq)" in run(*apt)
     script(programs, "apt-get", "")
     script(programs, "id", "echo 1000")
@@ -204,5 +235,5 @@ def test_what_is_imported_is_required():
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
     packages = metadata.packages_distributions()
-    imported = {packages.get(name.partition(".")[0], [""])[0].lower() for name in names} - {""}
+    imported = {packages.get(name.partition(".")[0], [""])[0].lower() for name in names} - {"", "celery-lab"}
     assert imported <= set(re.findall(r"^\w+", (ROOT / "requirements.txt").read_text(), re.MULTILINE))

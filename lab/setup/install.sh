@@ -1,8 +1,10 @@
 #!/bin/sh
-# Make .venv and install a file of requirements into it, unless that is done. What goes wrong is said in one sentence.
-#   sh lab/install.sh requirements.txt
-#   PYTHON=python3.12 sh lab/install.sh requirements.txt
+# Make .venv, and install the lab and a file of requirements into it, unless that is done. What goes wrong is said in
+# one sentence.
+#   sh lab/setup/install.sh requirements.txt
+#   PYTHON=python3.12 sh lab/setup/install.sh requirements.txt
 set -u
+cd -P "${0%/*}/../.." || exit
 log=.venv/install.log
 installed=.venv/installed # what was, line by line, and where .venv stands: its programs know that by name
 
@@ -19,7 +21,8 @@ fits() {
 }
 
 fits && fitting=yes || fitting=
-[ "$fitting" ] && [ -e "$installed" ] && ! grep -qvxFf "$installed" requirements.txt "$1" lab/install.sh && exit
+files="pyproject.toml requirements.txt $1 lab/setup/install.sh"
+[ "$fitting" ] && [ -e "$installed" ] && ! grep -qvxFf "$installed" $files && exit
 [ ! -e .venv ] || [ -w .venv ] ||
     fail "The folder .venv belongs to somebody else (was it made with sudo?). Remove it: sudo rm -r .venv"
 
@@ -33,25 +36,23 @@ if [ ! "$fitting" ]; then
         fail "The lab needs Python 3.11 or newer, and $found. Install one, or name it: make lab PYTHON=python3.12"
     fi
     [ ! -e .venv ] || echo "The folder .venv does not fit any more, and is made anew."
-    "$python" -c 'import ensurepip, venv' 2>/dev/null || sh lab/apt.sh "${python##*/}-venv" ||
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || sh lab/setup/apt.sh "${python##*/}-venv" ||
         fail "Without Python's venv module the lab cannot be installed."
     mkdir -p .venv && "$python" -m venv --clear .venv ||
-        fail "The folder .venv could not be made here. May you write to $PWD?"
+        fail "The folder .venv could not be made in $PWD. May you write there? A Windows drive may lack the symbolic links that it needs: put the lab into your home folder (on Windows: into that of your Linux)."
 fi
 
 echo "Installing the packages of $1 into .venv, this once …"
 case $PWD in
 *[\"\`\$\\:]*) echo "The name of this folder has one of \" \` \$ \\ : in it. \`make lab\` works here; activate does not." ;;
 esac
-# `python -m lab` works in every folder, and finds nothing else of this one there.
-packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' 2>/dev/null) &&
-    ln -sfn "$(cd lab && pwd -P)" "$packages/lab" &&
-    echo "import lab" >"$packages/lab.pth" || # before anything of the current folder: see lab/__init__.py
-    fail "This drive has no symbolic links. Put the lab into your home folder (on Windows: into that of your Linux)."
-
-if PIP_USER=0 .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 2 -r "$1" >"$log" 2>&1; then
-    { (cd .venv && pwd -P) && cat requirements.txt "$1" lab/install.sh; } >"$installed.new" &&
-        mv "$installed.new" "$installed"
+# The lab itself is installed as it stands here, so that `lab` works in every folder and finds nothing else of this one.
+if PIP_USER=0 PIP_RETRIES=2 .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    --editable . -r "$1" >"$log" 2>&1; then
+    rm -rf ./*.egg-info # what building leaves behind
+    packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    echo "import lab" >"$packages/lab.pth" # before anything of the current folder: see lab/__init__.py
+    { (cd .venv && pwd -P) && cat $files; } >"$installed.new" && mv "$installed.new" "$installed"
     exit
 elif grep -qiE 'failed to establish|name resolution|timed out|unreachable|proxy' "$log"; then
     fail "The packages could not be fetched: is there a network? pip's own words are in $log."

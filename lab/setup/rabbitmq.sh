@@ -8,7 +8,7 @@ if PATH="/usr/lib/rabbitmq/bin:$PATH:/opt/homebrew/sbin:/usr/local/sbin" command
             "sudo systemctl disable --now rabbitmq-server"
     exit 0
 fi
-sh lab/apt.sh rabbitmq-server || exit
+sh lab/setup/apt.sh rabbitmq-server || exit
 sudo=$([ "$(id -u)" = 0 ] || echo sudo -n)
 if [ -d /run/systemd/system ]; then
     $sudo systemctl disable --now --quiet rabbitmq-server

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install Debian packages if this user may; otherwise say what to type.
-#   sh lab/apt.sh PACKAGE…
+#   sh lab/setup/apt.sh PACKAGE…
 set -u
 if ! command -v apt-get >/dev/null; then
     echo "Please install $* with this machine's package manager (on macOS: brew install ${1%-server})." >&2

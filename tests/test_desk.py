@@ -55,7 +55,7 @@ def burst(number, seconds, size, task="burst-1"):
         history.note({"time": 101 + seconds, "fact": "succeeded", "runtime": seconds, **told})
     history.note({"time": 102, "fact": "pool", "worker": "w", "processes": list(range(size))})
     worker = SimpleNamespace(name="w", started=99)
-    return load(FOLDER / "08_autoscale" / "check.py").Burst(worker, history)
+    return load(FOLDER / "08_autoscale" / "check.py").SeenBurst(worker, history)
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_the_checks_pass_in_the_repository_itself(with_rabbitmq):
     prompt.see("Enter a message:")
     waits = with_rabbitmq.open("python", "-m", "lab", "check", "5")
     predict(waits)
-    waits.see("waiting for a message of yours")
+    waits.see("waiting for a message from you")
     prompt.sendline("Is it true?")
     waits.see("yours: 'Is it true\\?'", r"runs in the pool process \d+", "Passed")
     with_rabbitmq.run("python", "-m", "lab", "burst", "15", "--seconds=1")  # which exercise 08 wants to have seen

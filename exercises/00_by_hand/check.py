@@ -27,106 +27,108 @@ PARTS |= {"virtual_host": "virtual host"}
 
 
 class NoRabbit(Wrong):
-    """This exercise needs RabbitMQ, and {found}."""
+    """This exercise needs RabbitMQ, but {found}."""
 
-    next = """`make rabbitmq` installs it, and then `make servers` starts it in terminal 1. Or go on without this
-        exercise, which is the only one that cannot do without: `python -m lab check 1`"""
+    next = """`make rabbitmq` installs it. Then `make servers` starts it in terminal 1. Or skip this exercise, the only
+        one that needs RabbitMQ: `python -m lab check 1`"""
 
 
 class OtherAddress(Wrong):
-    """BROKER in {file} is {theirs}: {why}. RabbitMQ lets you in at {ours}."""
+    """BROKER in {file} is {theirs}: {why}. RabbitMQ accepts your login at {ours}."""
 
-    next = """Correct BROKER there: 5672 is the broker's port, and 15672 the dashboard's. In place of `**` belongs your
-        password"""
+    next = """Correct BROKER there. The broker's port is 5672; 15672 is the dashboard's. Write your password in place of
+        `**`"""
 
 
-class Suspended(Wrong):
-    """receive.py in terminal 2 is suspended (Ctrl-Z does that): it still gets messages, and does nothing with them."""
+class SuspendedReceiver(Wrong):
+    """receive.py in terminal 2 is suspended (Ctrl-Z does that). It still gets messages, but does nothing with them."""
 
-    next = "Type `fg` there, and it goes on"
+    next = "Type `fg` there: it goes on"
 
 
 class StaleReceiver(Wrong):
-    """receive.py in terminal 2 was started before you last changed the file: it runs what was in it before."""
+    """receive.py in terminal 2 was started before you last changed the file: it runs the old code."""
 
     next = "End it there with Ctrl-C, and start it again: `python receive.py`"
 
 
 class DeclaredOtherwise(Wrong):
-    """{file} declares the queue 'by_hand' otherwise than it is there: {setting}, {difference}."""
+    """{file} does not declare the queue 'by_hand' as it exists already: {setting}, {difference}."""
 
-    next = """A queue stays as it was first declared. Declare it in the same way in send.py and in receive.py. Is the
-        queue itself wrong? Open it on the dashboard, under Queues, and press `Delete Queue`: the next start makes it"""
+    next = """A queue cannot be changed after it was declared. Declare it the same way in send.py and receive.py. Is the
+        queue itself wrong? Open it on the dashboard, under Queues, and press `Delete Queue`: the next start makes it
+        again"""
 
 
 class Exclusive(Wrong):
-    """The queue 'by_hand' is declared `exclusive`: one connection alone may use it, and it goes with that."""
+    """The queue 'by_hand' is declared `exclusive`: only one connection can use it, and it is deleted when that ends."""
 
-    next = "Leave `exclusive` out, in send.py and in receive.py, and end receive.py with Ctrl-C: the queue goes too"
+    next = "Remove `exclusive` from send.py and receive.py. Then end receive.py with Ctrl-C: that deletes the queue"
 
 
 class NothingArrives(Wrong):
-    """send.py ends without an error, and its message is in no queue at {where}."""
+    """send.py ends without an error, but its message is in no queue at {where}."""
 
-    next = """RabbitMQ drops without a word what no queue takes. Does send.py declare the queue, and publish to it? With
-        the exchange "", the routing key is the name of the queue"""
+    next = """RabbitMQ drops a message for which there is no queue, without an error. Does send.py declare the queue,
+        and publish to it? With the exchange "", the routing key is the name of the queue"""
 
 
 class SentElsewhere(Wrong):
-    """send.py puts its message into the queue {queue!r}, and not into 'by_hand'."""
+    """send.py puts its message into the queue {queue!r}, not into 'by_hand'."""
 
     next = 'With the exchange "", the routing key is the name of the queue'
 
 
 class EndsEarly(Wrong):
-    """receive.py ends by itself, {when}: a receiver waits for messages until somebody ends it."""
+    """receive.py ends by itself, {when}. A receiver waits for messages until somebody ends it."""
 
-    next = "What waits, and calls `receive` for each message, is a method of channel. It is the last thing to call"
+    next = "A method of channel waits, and calls `receive` for each message. Call that method last"
 
 
 class NeverConsumes(Wrong):
-    """receive.py runs, and is no consumer of the queue 'by_hand'."""
+    """receive.py runs, but it is not a consumer of the queue 'by_hand'."""
 
-    next = "Tell RabbitMQ from which queue messages shall come, and which function they go to. Then start waiting"
+    next = "Tell RabbitMQ from which queue you want messages, and which function gets them. Then start to wait"
 
 
 class DiesOfMessage(Wrong):
-    """receive.py dies of the message {body}: {error}."""
+    """receive.py ends with an error when it gets the message {body}: {error}."""
 
-    next = """The message comes back, and kills the next receiver too. Mend receive.py, or what send.py sends. To empty
-        the queue, open it on the dashboard, under Queues, and press `Purge Messages`"""
+    next = """The message goes back into the queue, and ends the next receiver too. Correct receive.py, or what send.py
+        sends. To empty the queue, open it on the dashboard, under Queues, and press `Purge Messages`"""
 
 
 class NoReceiver(Wrong):
     """The message waits in the queue 'by_hand', and nobody takes it: the queue has no consumer."""
 
-    next = "In terminal 2: `python receive.py`, and check again. The check's own message is taken back out"
+    next = "In terminal 2: `python receive.py`. Then check again. (The check takes its own message out again)"
 
 
 class AutoAcknowledges(Wrong):
-    """receive.py lets RabbitMQ forget each message as soon as it is on its way: when receive.py dies, it is lost."""
+    """receive.py lets RabbitMQ forget each message as soon as it is sent: if receive.py then dies, the message is
+    lost."""
 
-    next = "Acknowledge it yourself, as the last thing that `receive` does, and leave out `auto_ack`"
+    next = "Leave out `auto_ack`, and acknowledge each message yourself, at the end of `receive`"
 
 
 class NeverAcknowledges(Wrong):
-    """receive.py takes messages and does not acknowledge them: RabbitMQ calls {unacked} Unacked, which come again
-    when it ends."""
+    """receive.py takes messages but does not acknowledge them: RabbitMQ shows {unacked} Unacked. They come again when
+    receive.py ends."""
 
-    next = "Acknowledge each message at the end of `receive`, and start it again: `python receive.py`"
+    next = "Acknowledge each message at the end of `receive`. Then start it again: `python receive.py`"
 
 
 class PrintsNothing(Wrong):
-    """receive.py takes messages and acknowledges them, and does not show their text. It printed {printed}."""
+    """receive.py takes and acknowledges messages, but does not print their text. It printed {printed}."""
 
-    next = "Print the text of the message in `receive`, as a line, before the message is acknowledged"
+    next = "In `receive`, print the text of the message on one line, then acknowledge the message"
 
 
 RECOGNISES = (
     NoRabbit,
     NotImportable,
     OtherAddress,
-    Suspended,
+    SuspendedReceiver,
     StaleReceiver,
     DeclaredOtherwise,
     Exclusive,
@@ -214,10 +216,10 @@ def rabbitmq(desk):
             raise
         stand_in = desk.join(address.url)
         where = f"{address.host}:{address.port}"
-        found = f"Valkey stands in for it, at {stand_in}" if stand_in else f"nothing listens at {where}"
+        found = f"Valkey is used instead, at {stand_in}" if stand_in else f"nothing listens at {where}"
         raise NoRabbit(found=found) from None
     if not address.is_rabbitmq:
-        raise NoRabbit(found=f"celeryconfig.py points at {product}")
+        raise NoRabbit(found=f"celeryconfig.py has the address of {product}")
     return product, address
 
 
@@ -239,20 +241,20 @@ def goes_to(file, address):
         theirs = Address(url)
         differ = [word for part, word in PARTS.items() if getattr(theirs, part) != getattr(address, part)]
         differ = [word for word in differ if word != "machine" or not (theirs.is_local and address.is_local)]
-        why = f"its {differ[0]} is another one" if differ else None
+        why = f"its {differ[0]} is different" if differ else None
     if why:
         raise OtherAddress(file=file, theirs=hidden(url), why=why, ours=address)
 
 
 def runs_well(folder):
-    """Raise Suspended or StaleReceiver when a receive.py that somebody started in this folder is so."""
+    """Raise SuspendedReceiver or StaleReceiver when a receive.py that somebody started in this folder is so."""
     changed = (folder / "receive.py").stat().st_mtime
     for process in psutil.process_iter(["cmdline"]):
         with suppress(psutil.Error):
             arguments = process.info["cmdline"] or []
             if any(re.search(r"(^|/)receive\.py$", one) for one in arguments[1:]) and process.cwd() == str(folder):
                 if process.status() == psutil.STATUS_STOPPED:
-                    raise Suspended()
+                    raise SuspendedReceiver()
                 if changed - process.create_time() > 1:
                     raise StaleReceiver()
 
@@ -277,7 +279,7 @@ def receiver(desk, queues):
             desk.wait(lambda: program.ended() or queues.consumers() > before, "receive.py to consume", START)
             raise_its_error(program)
             if program.ended():
-                raise EndsEarly(when="before a message has come")
+                raise EndsEarly(when="before a message came")
             if queues.consumers() <= before:
                 raise NeverConsumes()
             yield program

@@ -58,7 +58,7 @@ def other_address(student):
     student.edit("send.py", f":{student.port}", f":{student.port + 10000}")
 
 
-def suspended(student):
+def suspended_receiver(student):
     student.solve()
     terminal = student.open(*RECEIVE)
     terminal.see("Waiting for messages")

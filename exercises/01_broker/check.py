@@ -1,4 +1,4 @@
-"""Does the broker of celeryconfig.py let this user in, and its dashboard too?"""
+"""Does the broker in celeryconfig.py accept this user, and does its dashboard?"""
 
 from lab.fault import Fault, Wrong
 from lab.observe import (
@@ -24,24 +24,24 @@ from lab.student import AlwaysEager, MisspeltSetting, NotAList, NotAssigned, NoT
 
 
 class NoBroker(Wrong):
-    """celeryconfig.py sets no broker_url."""
+    """celeryconfig.py has no broker_url."""
 
-    next = "Set it there, to the address that `make servers` shows. (`**` hides the password)"
+    next = "Set it to the address that `make servers` shows. (`**` hides the password)"
 
 
 class OtherBroker(Wrong):
-    """broker_url begins with {scheme}://, and this course looks into no other broker than RabbitMQ, at amqp://."""
+    """broker_url begins with {scheme}://, but the checks of this course know only RabbitMQ, at amqp://."""
 
-    next = "Correct the address in celeryconfig.py: take the one that `make servers` shows"
+    next = "Correct the address in celeryconfig.py: `make servers` shows it"
 
 
 class WrongPort(Wrong):
-    """No broker is at port {port} of {host}: it is at port {right}, and lets you in there."""
+    """No broker is at port {port} of {host}. It is at port {right}, and accepts your login there."""
 
-    next = "Correct the port in broker_url. (15672 is the dashboard's, 5672 the broker's)"
+    next = "Correct the port in broker_url. The broker's port is 5672; 15672 is the dashboard's"
 
 
-IS_NOT = "that is not RabbitMQ. It has no users, no virtual hosts and no dashboard to see; what follows works with it"
+IS_NOT = "this is not RabbitMQ. It has no users, virtual hosts or dashboard. The next exercises work with it"
 MISTYPED = (UnreadableAddress, NoProtocol, UnknownProtocol, NoMachine, NoDatabase)
 REFUSALS = (WrongPassword, WrongVirtualHost, GuestFromElsewhere, RedisRefuses)
 SETTINGS = (MisspeltSetting, NotAssigned, AlwaysEager, NotAList, OtherFormat, NoTimeZone)
@@ -71,17 +71,17 @@ def check(desk):
         raise
     except Fault:
         if stand_in := desk.join(url):
-            yield f"broker: {ask(stand_in.url)} stands in, at {stand_in}: {IS_NOT}. `make rabbitmq` gets you RabbitMQ"
+            yield f"broker: {ask(stand_in.url)} is used instead, at {stand_in}: {IS_NOT}. `make rabbitmq` gets RabbitMQ"
             return
         for port in desk.other_ports(address):
             if answers(url.replace(f":{address.port}", f":{port}")):
                 raise WrongPort(port=address.port, host=address.host, right=port) from None
         raise
     if address.is_redis:
-        yield f"broker: {product}, and {IS_NOT}"
+        yield f"broker: {product}; {IS_NOT}"
         return
     if not address.is_rabbitmq:
         raise OtherBroker(scheme=address.scheme)
     yield f"broker: {product}, logged in as {address.user!r}, virtual host {address.virtual_host!r}"
     desk.on_dashboard(address, "whoami")
-    yield f"dashboard: {desk.dashboard(address)} lets {address.user!r} in"
+    yield f"dashboard: {desk.dashboard(address)} accepts {address.user!r}"

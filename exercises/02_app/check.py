@@ -13,21 +13,21 @@ JSON = {"json", "application/json"}
 
 
 class NoConfiguration(Wrong):
-    """Your app does not read celeryconfig.py: its {name} is {here}, and the file says {there}."""
+    """Your app does not read celeryconfig.py: its {name} is {here}, but the file says {there}."""
 
-    next = "The app has a method that takes its configuration from a module. Call it below the line that makes the app"
+    next = "The app has a method that reads its configuration from a module. Call it below the line that makes the app"
 
 
 class OwnSetting(Wrong):
-    """my_ml_app.py gives the app its own {name}, {here}, and celeryconfig.py says {there}: the app's own counts."""
+    """my_ml_app.py sets {name} to {here}, but celeryconfig.py sets it to {there}. The app uses its own value."""
 
-    next = "Leave it out of my_ml_app.py: what stands in one place only cannot differ"
+    next = "Remove it from my_ml_app.py, so that it is set in one place only"
 
 
 class NotOnlyJson(Wrong):
-    """Your app accepts {content}, and a message in another format than JSON can run code on the worker."""
+    """Your app accepts {content}. A message in another format than JSON can run code on the worker."""
 
-    next = "Let accept_content in celeryconfig.py have nothing but json, as it was handed out"
+    next = "In celeryconfig.py, accept_content should contain only json, as in the file that you got"
 
 
 RECOGNISES = (

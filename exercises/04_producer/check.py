@@ -1,4 +1,4 @@
-"""Type at the student's producer, as a person would, and look at what arrives in a broker of this check's own."""
+"""Type into the student's producer, as a person would, and look at what arrives in a broker of the check's own."""
 
 import ast
 import base64
@@ -32,54 +32,53 @@ class NeverAsks(Wrong):
 
 
 class SendsNothing(Wrong):
-    """The line {line!r} was typed, and use_ml_app.py sent no message for it. It printed {printed}."""
+    """The line {line!r} was typed, but use_ml_app.py sent no message for it. It printed {printed}."""
 
-    next = """`predict(payload)` runs the function here and now. What makes it a message is a method of predict, called
-        with the payload"""
+    next = """`predict(payload)` runs the function right there. To send a message instead, call a method of predict with
+        the payload"""
 
 
 class OtherTask(Wrong):
-    """use_ml_app.py asks for the task {name!r}, and the worker knows 'my_ml_app.predict'."""
+    """use_ml_app.py asks for the task {name!r}, but the worker knows 'my_ml_app.predict'."""
 
-    next = "Import predict from the module from which the worker has it"
+    next = "Import predict from the same module as the worker"
 
 
 class BareString(Wrong):
-    """For the typed line {line!r}, use_ml_app.py sends {sent}, and not {wanted}."""
+    """For the typed line {line!r}, use_ml_app.py sends {sent}, not {wanted}."""
 
-    next = 'The payload is a dictionary, and the line is its value under the key "message"'
+    next = 'The payload is a dictionary. The line is its value for the key "message"'
 
 
 class AsksForResult(Wrong):
-    """use_ml_app.py asks what became of the message that it sent: `{asks}` in line {line}. {why}."""
+    """use_ml_app.py asks what happened to its message: `{asks}` in line {line}. {why}."""
 
-    next = "A producer sends, and takes the next line. Leave that out until exercise 11"
+    next = "A producer sends, then takes the next line. Leave this out until exercise 11"
 
 
 class BlocksForResult(Wrong):
-    """The first message was sent, and use_ml_app.py does not go on: it waits for the result."""
+    """use_ml_app.py sent the first message, and does not go on: it waits for the result."""
 
-    next = "What `delay()` returns is a claim ticket, and nobody has to wait for it: the next line can be typed"
+    next = "`delay()` returns a ticket for the result. Nobody has to wait for it: ask for the next line"
 
 
 class EndsAfterOne(Wrong):
-    """use_ml_app.py ended after its first message, and nobody had typed `exit`."""
+    """use_ml_app.py ended after its first message, but nobody typed `exit`."""
 
-    next = "Asking and sending belong into a loop"
+    next = "Put asking and sending into a loop"
 
 
 class NeverExits(Wrong):
-    """use_ml_app.py goes on after {typed}."""
+    """use_ml_app.py does not end after {typed}."""
 
-    next = (
-        "Both have to lead out of the loop: the line `exit`, and the EOFError that `input()` raises at the end of input"
-    )
+    next = """Two things must end the loop: the line `exit`, and the EOFError that `input()` raises at the end of the
+        input"""
 
 
 class DiesAtEnd(Wrong):
-    """At the end of input (Ctrl-D), use_ml_app.py dies with a traceback: {error}."""
+    """At the end of the input (Ctrl-D), use_ml_app.py ends with a traceback: {error}."""
 
-    next = "`input()` raises EOFError then. Catch it around the loop, and the program ends quietly"
+    next = "`input()` raises EOFError there. Catch it around the loop, so that the program ends without a traceback"
 
 
 RECOGNISES = (
@@ -101,13 +100,13 @@ def check(desk):
     has_backend = desk.configuration.result_backend
     desk.task  # noqa: B018 - a mistake in my_ml_app.py is not this file's
     if asks and (asks.attr in WAIT or not has_backend):
-        why = "It waits for a worker" if has_backend else "There is no result backend that knows it"
+        why = "That waits for a worker" if has_backend else "There is no result backend to ask"
         raise AsksForResult(asks=f".{asks.attr}", line=asks.lineno, why=why)
     with valkey() as broker, producer(broker, has_backend) as one, producer(broker, has_backend) as other:
         begun(desk, one)
         for line in LINES:
             if take(broker):
-                raise NeverAsks(instead="it sends one before anybody has typed a line")
+                raise NeverAsks(instead="it sends one before anybody typed a line")
             one.type(line)
             sent = desk.wait(lambda: take(broker) or one.ended(), f"a message for {line!r}", SOON)
             if not isinstance(sent, list):
@@ -152,7 +151,7 @@ def begun(desk, program):
 
 
 def asks_for_result(source):
-    """The first attribute in a syntax tree that asks what became of a sent message; None without."""
+    """The first attribute in a syntax tree that asks what happened to a sent message; None without."""
 
     def is_sent(node):
         return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SEND

@@ -1,4 +1,4 @@
-"""Does a message that the student types reach a worker, and is it done there?"""
+"""Does a message that the student types reach a worker, and does the worker make its prediction?"""
 
 import os
 import time
@@ -21,25 +21,25 @@ PRODUCER = "use_ml_app.py"
 
 
 class Stranded(Wrong):
-    """{waiting} in the queue {queue!r}, from which no worker takes: {worker} takes from {queues}."""
+    """{waiting} in the queue {queue!r}, but no worker takes from it: {worker} takes from {queues}."""
 
-    next = """See where use_ml_app.py and celeryconfig.py name a queue: `predict.delay(payload)` needs no name. What
-        waits there, a second worker takes: `celery -A my_ml_app worker -n w2@%h -Q {queue}`"""
+    next = """Where do use_ml_app.py and celeryconfig.py name a queue? `predict.delay(payload)` needs no name. A second
+        worker can take what waits there: `celery -A my_ml_app worker -n w2@%h -Q {queue}`"""
 
 
 class Refused(Wrong):
-    """The message of the check left the queue {queue!r}, and {worker} has not begun it: whoever took it threw it
+    """The check's message left the queue {queue!r}, but {worker} has not begun it: the program that took it threw it
     away."""
 
-    next = """See what terminal 2 printed last. `Refusing to deserialize` means that it is not JSON: the format belongs
-        into celeryconfig.py, and `@app.task` alone into my_ml_app.py. Then start the worker again"""
+    next = """Look at the last lines in terminal 2. `Refusing to deserialize` means that it is not JSON: set the format
+        in celeryconfig.py, and write `@app.task` alone in my_ml_app.py. Then start the worker again"""
 
 
 class Busy(Wrong):
-    """{worker} is busy: the message of the check waits behind others, {waiting} in the queue {queue!r}."""
+    """{worker} is busy: the check's message waits behind others, {waiting} in the queue {queue!r}."""
 
     passes = True
-    next = "Wait until terminal 2 has got through them, and check again: `python -m lab check 5`"
+    next = "Wait until terminal 2 has finished them, and check again: `python -m lab check 5`"
 
 
 class Failing(Wrong):
@@ -57,11 +57,11 @@ class EndsItsProcess(Wrong):
 
 
 class NoneOfYours(Wrong):
-    """The way from your app to {worker} is free, and no message of yours came within {seconds} seconds: {clue}."""
+    """A message can get from your app to {worker}, but none of yours came within {seconds} seconds: {clue}."""
 
     passes = True
-    next = """Check again, and type a line in terminal 3 meanwhile: `python use_ml_app.py`, in this folder. If terminal
-        3 itself prints `Received:`, it calls predict there, and sends nothing"""
+    next = """Check again, and while it waits, type a line in terminal 3: `python use_ml_app.py`, in this folder. Does
+        terminal 3 itself print `Received:`? Then it calls predict there, and sends nothing"""
 
 
 RECOGNISES = (
@@ -94,7 +94,7 @@ def check(desk):
             desk.wait(lambda: own(desk) or probe.is_over, "the prediction to end", SLOW)
             look_for_error(probe)
             worker, seconds = probe.event("task-received")["hostname"], probe.after("task-received")
-            yield f"the way is free: a message of the check was at {worker} after {seconds:.1f} s"
+            yield f"path: a message of the check reached {worker} after {seconds:.1f} s"
         mine = own(desk) or typed(desk)
         yield f"yours: {mine.text}, taken from the queue by {mine.event('task-received')['hostname']}"
         desk.wait(lambda: mine.is_over, "your prediction to end", SLOW)
@@ -111,7 +111,7 @@ def typed(desk):
     """The first message that the student types now. Raises why none comes."""
     until = time.monotonic() + TYPING
     while time.monotonic() < until:
-        if mine := desk.wait(lambda: own(desk), "a message of yours: type one in terminal 3", ROUND):
+        if mine := desk.wait(lambda: own(desk), "a message from you: type one in terminal 3", ROUND):
             return mine
         look_for_stranded(desk)
         if suspended := desk.suspended():
@@ -144,18 +144,18 @@ def end_of(desk, mine):
     """How a prediction ended, or where it is, as a fact. Raises Failing and EndsItsProcess."""
     if not mine.is_over and (eta := mine.event("task-received").get("eta")):
         return (
-            f"not done yet: your producer asked for it at {eta} (`countdown` or `eta`), and the worker keeps it so long"
+            f"not done yet: your producer asked for it at {eta} (`countdown` or `eta`). The worker keeps it until then"
         )
     pid = None if mine.is_over else place_of(desk, mine)
     if pid is None:  # it has ended, perhaps while that was asked
-        desk.wait(lambda: mine.is_over, "what became of it", ARRIVAL)
+        desk.wait(lambda: mine.is_over, "news of your prediction", ARRIVAL)
     look_for_error(mine)
     if done := mine.event("task-succeeded"):
         return f"done: by a process of its pool, which terminal 2 names; predict returned {printable(done['result'])}"
     if pid is None:
         raise EndsItsProcess(worker=mine.event("task-received")["hostname"]) if desk.workers() else desk.silence()
     where = f"runs in the pool process {pid}" if pid else "waits for a pool process"
-    return f"not done within {SLOW} s: it {where}, and this check does not wait for it"
+    return f"not done within {SLOW} s: it {where}. This check does not wait for it"
 
 
 def place_of(desk, mine):
@@ -177,12 +177,12 @@ def clue(desk):
                 if Path(process.cwd()) != desk.folder:
                     elsewhere = process.cwd()
                 elif not broker_of(process).is_same_as(desk.broker):
-                    return f"{PRODUCER} sends to {broker_of(process)}, and the worker takes from {desk.broker}"
+                    return f"{PRODUCER} sends to {broker_of(process)}, but the worker takes from {desk.broker}"
                 else:
-                    return f"{PRODUCER} runs in your folder, and the worker heard nothing of it"
+                    return f"{PRODUCER} runs in your folder, but the worker got nothing from it"
     if elsewhere:
-        return f"{PRODUCER} runs in the folder {elsewhere}, and not in yours"
-    return f"no {PRODUCER} can be seen to run"
+        return f"{PRODUCER} runs in the folder {elsewhere}, not in yours"
+    return f"no {PRODUCER} seems to run"
 
 
 def look_for_stranded(desk):

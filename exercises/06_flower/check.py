@@ -14,7 +14,7 @@ from lab.observe import ANSWER, ODD, Address, get, waiting
 
 START = "`celery -A my_ml_app flower --address=127.0.0.1`"
 TELL = "tell the lab in terminal 5: `export FLOWER_PORT=5556`"
-OTHER_PORT = f"If it is another program, start Flower with `--port=5556` too, and {TELL}"
+OTHER_PORT = f"If it is another program, start Flower with `--port=5556`, and {TELL}"
 ELSEWHERE = "127.0.0.2"  # this machine too, and what listens at 127.0.0.1 only does not answer there
 PATIENCE = 1.5  # seconds for a worker, a prediction and a queue to reach Flower's pages
 SWITCH = 5  # seconds between Flower's requests to all workers to send events
@@ -25,47 +25,48 @@ NUMBERS = 3  # seconds for the numbers of a new queue; RabbitMQ has them every 5
 class FlowerAway(Wrong):
     """Nothing listens at {flower}, where the check looks for Flower."""
 
-    next = f"In terminal 4: {START}. If it runs at another port, {TELL}"
+    next = f"In terminal 4: {START}. If it has another port, {TELL}"
 
 
 class FlowerSilent(Wrong):
-    """What listens at {flower} does not answer within {seconds} seconds."""
+    """The program at {flower} does not answer within {seconds} seconds."""
 
     next = f"If it is Flower, suspended with Ctrl-Z, type `fg` in terminal 4. {OTHER_PORT}"
 
 
 class FlowerLocked(Wrong):
-    """Flower at {flower} wants a user and a password, and the check has none."""
+    """Flower at {flower} asks for a user and a password, and the check has none."""
 
-    next = f"Start Flower without `--basic-auth` for now: {START}. With that address, only your own machine reaches it"
+    next = f"For now, start Flower without `--basic-auth`: {START}. Only your own machine can reach that address"
 
 
 class NotFlower(Wrong):
-    """What answers at {flower} is not Flower, or has its pages elsewhere: {found}."""
+    """The program at {flower} is not Flower, or its pages are elsewhere: {found}."""
 
     next = f"If it is Flower, start it without `--url-prefix`: {START}. {OTHER_PORT}"
 
 
 class OpenToTheNetwork(Wrong):
-    """Flower at {flower} listens to the whole network: everybody there may see what your worker does."""
+    """Flower at {flower} is open to the whole network: everybody there can see what your worker does."""
 
-    next = f"End it (Ctrl-C in terminal 4), and start it for your own machine only: {START}"
+    next = f"End it (Ctrl-C in terminal 4). Then start it for your own machine only: {START}"
 
 
-class OtherBroker(Wrong):
-    """Flower listens to the broker at {theirs}, and your app sends to the one at {ours}."""
+class FlowerElsewhere(Wrong):
+    """Flower listens to the broker at {theirs}, but your app sends to the one at {ours}."""
 
-    next = f"End Flower (Ctrl-C in terminal 4), and start it in your folder, where celeryconfig.py is: {START}"
+    next = f"End Flower (Ctrl-C in terminal 4). Then start it in your folder, where celeryconfig.py is: {START}"
 
 
 class WithoutEvents(Wrong):
-    """Flower hears nothing of what {worker} does: the worker sends no events, and Flower does not ask it to."""
+    """Flower hears nothing from {worker}: the worker sends no events, and Flower does not ask for them."""
 
-    next = f"Start Flower without `--enable-events=False`: {START}. Or the worker with `-E`"
+    next = f"Start Flower without `--enable-events=False`: {START}. Or start the worker with `-E`"
 
 
 class EmptyBrokerPage(Wrong):
-    """Flower's page Broker does not show the queue {queue!r}, and RabbitMQ's dashboard does: Flower asks elsewhere."""
+    """RabbitMQ's dashboard shows the queue {queue!r}, but Flower's page Broker does not: Flower asks at another
+    address."""
 
     next = "Tell Flower where to ask: `celery -A my_ml_app flower --address=127.0.0.1 --broker-api={dashboard}/api/`"
 
@@ -76,7 +77,7 @@ RECOGNISES = (
     FlowerLocked,
     NotFlower,
     OpenToTheNetwork,
-    OtherBroker,
+    FlowerElsewhere,
     WithoutEvents,
     EmptyBrokerPage,
 )
@@ -128,7 +129,7 @@ def listens_everywhere(flower):
 def deaf(desk, theirs):
     """Why Flower does not hear the worker."""
     if not theirs.is_same_as(desk.broker):
-        return OtherBroker(theirs=theirs, ours=desk.broker)
+        return FlowerElsewhere(theirs=theirs, ours=desk.broker)
     return WithoutEvents(worker=desk.worker.name)
 
 
@@ -136,7 +137,7 @@ def broker_of(flower):
     """Address of the broker that Flower listens to, as its page Broker has it."""
     if url := re.search(r"broker-url[^>]*>\s*(\S+?)\s*<", page(flower, "/broker").text):
         return Address(re.sub(r":\*+@", ":hidden@", unescape(url[1])))  # Flower does not show the password
-    raise NotFlower(flower=flower, found="its page Broker names no broker")
+    raise NotFlower(flower=flower, found="its page Broker shows no broker")
 
 
 def seconds_together(desk):

@@ -45,7 +45,7 @@ def open_to_the_network(student):
         student.celery("flower", f"--address={address}").see(READY)
 
 
-def other_broker(student):
+def flower_elsewhere(student):
     """An `export CELERY_BROKER_URL=…` that was typed in terminal 4 only."""
     student.solve()
     student.worker()

@@ -1,4 +1,4 @@
-"""Does a prediction take its time, and does it sleep meanwhile?"""
+"""Is a prediction slow, and does it sleep?"""
 
 import ast
 import inspect
@@ -20,22 +20,22 @@ WATCH = 0.5  # seconds in which that shows
 
 
 class Misplaced(Wrong):
-    """The sleep in line {line} of my_ml_app.py stands {where}."""
+    """The sleep in line {line} of my_ml_app.py is {where}."""
 
-    next = "Let predict sleep after its first prints and before its last ones, and start the worker again"
+    next = "In predict, sleep after the first prints and before the last ones. Then start the worker again"
 
 
 class NotSlow(Wrong):
-    """The prediction was done after {seconds:.1f} seconds: that is not slow enough to watch."""
+    """The prediction finished after {seconds:.1f} seconds: that is too fast to watch."""
 
-    next = "Let predict sleep before it says that it has ended, and start the worker again: it reads its code once"
+    next = "In predict, sleep before it prints that it has ended. Then start the worker again: it reads its code once"
 
 
 class SleepsTooLong(Wrong):
-    """The sleep in line {line} of my_ml_app.py is one of {seconds} seconds: Python counts in seconds."""
+    """The sleep in line {line} of my_ml_app.py takes {seconds} seconds: Python counts in seconds."""
 
-    next = """Ten are enough. Then end the worker: one Ctrl-C lets it wait for what sleeps already, so press it until
-        terminal 2 shows a prompt. Then start it again"""
+    next = """Ten are enough. Then end the worker. After one Ctrl-C it waits for predictions that sleep already, so
+        press Ctrl-C until terminal 2 shows a prompt. Then start it again"""
 
 
 class Fails(Wrong):
@@ -51,13 +51,13 @@ class EndsItsProcess(Wrong):
 
 
 class BusyWaiting(Wrong):
-    """The prediction waits in a loop: its pool process {pid} took {share:.0%} of a processor all the while."""
+    """The prediction waits in a loop: its pool process {pid} used {share:.0%} of a processor all the time."""
 
-    next = "A sleep takes as long as a loop, and leaves the processor to others. Then start the worker again"
+    next = "Sleep instead: that takes as long, but leaves the processor free for others. Then start the worker again"
 
 
 class OneThing(Wrong):
-    """{worker} was started with `--pool=solo`: it does one thing at a time, and answers nobody while it predicts."""
+    """{worker} was started with `--pool=solo`: it does one thing at a time, and does not answer while it predicts."""
 
     next = "In terminal 2: Ctrl-C, then `celery -A my_ml_app worker --concurrency=2`"
 
@@ -124,7 +124,7 @@ def sleeps_inside(module):
     after it has said that it has ended; SleepsTooLong when a number in it was meant as milliseconds."""
     for line in module.body:
         if isinstance(line, ast.Expr) and calls(line, "sleep"):
-            where = "outside of predict: the worker sleeps once, when it starts, and a prediction is as quick as before"
+            where = "outside predict: the worker sleeps once, when it starts, but a prediction is as fast as before"
             raise Misplaced(line=line.lineno, where=where)
         if isinstance(line, ast.FunctionDef) and line.name == "predict":
             prints = calls(line, "print")

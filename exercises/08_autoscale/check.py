@@ -13,7 +13,7 @@ from lab.history import History
 
 MOST, LEAST = 10, 2
 RUNS = Path(".lab/runs")  # where `burst` and `view` write down what they saw
-FAST = 0.5  # seconds; predictions as short as this can be over before the pool has grown
+FAST = 0.5  # seconds; predictions as short as this can finish before the pool has grown
 # Pools that cannot grow, whatever `--autoscale` says: a worker with threads would end.
 FIXED = re.compile("solo|thread")
 BURST = "In terminal 3: `python -m lab burst 15`"
@@ -21,39 +21,39 @@ START_AGAIN = "In terminal 2: Ctrl-C, then `celery -A my_ml_app worker --autosca
 
 
 class NoAutoscale(Wrong):
-    """{worker} does not scale: its pool has {processes}, whatever waits."""
+    """{worker} does not scale: its pool always has {processes}."""
 
     next = START_AGAIN
 
 
 class OtherLimits(Wrong):
-    """{worker} scales from {least} to {most} pool processes, and not from 2 to 10."""
+    """{worker} scales from {least} to {most} pool processes, not from 2 to 10."""
 
-    next = f"The greater number comes first, then a comma, then the smaller one, without a blank. {START_AGAIN}"
+    next = f"The larger number comes first, then a comma, then the smaller one, without a space. {START_AGAIN}"
 
 
 class Swapped(Wrong):
-    """{worker} was started with `--autoscale={written}`: Celery has swapped the numbers without a word."""
+    """{worker} was started with `--autoscale={written}`. Celery has swapped the numbers, and does not say so."""
 
-    next = f"Write the greater number first, for others read it too. {START_AGAIN}"
+    next = f"Write the larger number first, because other people read it too. {START_AGAIN}"
 
 
 class ConcurrencyBeside(Wrong):
-    """{worker} was started with a concurrency of {number} beside `--autoscale`: Celery ignores it without a word."""
+    """{worker} was started with a concurrency of {number} and `--autoscale`. Celery ignores the concurrency."""
 
-    next = f"Leave it out: the limits of the scaling are the pool's size. {START_AGAIN}"
+    next = f"Leave the concurrency out: `--autoscale` alone says how large the pool is. {START_AGAIN}"
 
 
 class NoBurst(Wrong):
-    """{worker} started {seconds} seconds ago, and no burst of yours has been seen in its pool since: it has {now}."""
+    """{worker} started {seconds} seconds ago. Since then, the lab saw no burst of yours in its pool: it has {now}."""
 
     next = f"{BURST}. It writes down what happens, and the check reads that"
 
 
 class NotGrown(Wrong):
-    """With your burst, the pool of {worker} had {size} processes at most, and not 10: {why}."""
+    """In your burst, the pool of {worker} had {size} processes at most, not 10: {why}."""
 
-    next = f"{BURST}, of predictions that take some seconds each"
+    next = f"{BURST}, with predictions that take a few seconds each"
 
 
 RECOGNISES = (NoAutoscale, OtherLimits, Swapped, ConcurrencyBeside, NoBurst, NotGrown)
@@ -75,7 +75,7 @@ def check(desk):
         yield f"Flower: {counted(len(names), 'worker')}, however many processes: {', '.join(names)}"
 
 
-class Burst:
+class SeenBurst:
     """What a record says of a worker and the student's messages; ValueError when it says nothing of them."""
 
     def __init__(self, worker, history):
@@ -94,10 +94,10 @@ class Burst:
     def why(self):
         took = [one.ended - one.started for one in self._mine if one.ended and one.started]
         if self.number < MOST + LEAST:
-            return f"it needs no more for {self.number} predictions"
+            return f"{self.number} predictions do not need more"
         if took and sum(took) / len(took) < FAST:
-            return f"a prediction took {sum(took) / len(took):.2f} s, and was over before another process had begun"
-        return "they came one after the other, so that fewer waited at a time"
+            return f"a prediction took {sum(took) / len(took):.2f} s, and finished before another process had started"
+        return "they came one after the other, so fewer waited at the same time"
 
     def __str__(self):
         at = datetime.fromtimestamp(self._grew)
@@ -105,13 +105,13 @@ class Burst:
 
 
 def largest_burst(worker):
-    """The Burst since a worker's start in which its pool was largest, the newest of these; None when there is none."""
+    """The SeenBurst since a worker's start with the largest pool, the newest of these; None when there is none."""
     found = []
     for path in sorted(RUNS.glob("*.jsonl"), key=lambda path: path.stat().st_mtime, reverse=True):
         if path.stat().st_mtime < worker.started:
             break
         with suppress(Fault, ValueError, OSError):
-            found.append(Burst(worker, History.read(path)))
+            found.append(SeenBurst(worker, History.read(path)))
     return max(found, key=lambda burst: burst.size, default=None)
 
 

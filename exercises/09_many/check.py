@@ -1,4 +1,4 @@
-"""More messages than processes: where do they wait, as broker, worker and Flower see it?"""
+"""More messages than processes: where do they wait, say broker, worker and Flower?"""
 
 from dataclasses import dataclass
 
@@ -21,18 +21,18 @@ class DoesNotGrow(Wrong):
 
 
 class TooFast(Wrong):
-    """A prediction takes {seconds:.1f} seconds: {number} messages are gone before one has to wait."""
+    """A prediction takes {seconds:.1f} seconds: {number} messages have finished before one has to wait."""
 
-    next = "Let predict take its time, as in exercise 07, and start the worker again"
+    next = "Make predict slow, as in exercise 07, and start the worker again"
 
 
 class PrefetchHides(Wrong):
-    """{running} predictions run, and {reserved} more messages wait inside {worker}, which took them ahead: there
-    the queue does not show them, and no other worker can help."""
+    """{running} predictions run, and {reserved} more messages wait inside {worker}, which took them ahead. The queue
+    does not show them, and no other worker can take them."""
 
-    next = """`worker_prefetch_multiplier`, which is {multiplier!r} for your app, says how many messages a worker takes
-        ahead for each process: one is enough. Correct it in celeryconfig.py. Then Ctrl-C in terminal 2, and
-        `celery -A my_ml_app worker --autoscale=10,2`"""
+    next = """`worker_prefetch_multiplier` says how many messages a worker takes ahead for each process. In your app it
+        is {multiplier!r}; one is enough. Correct it in celeryconfig.py. Then Ctrl-C in terminal 2, and `celery -A
+        my_ml_app worker --autoscale=10,2`"""
 
 
 RECOGNISES = (DoesNotGrow, TooFast, PrefetchHides)

@@ -1,6 +1,7 @@
 """Does the student's Compose file run RabbitMQ, Redis, worker and Flower, and run them well?
 
-Read without Docker, checked by Docker's own command line where that is there, and looked at where it runs.
+The file is read without Docker. Where Docker's own command line is there, it checks the file too; where it runs, the
+check looks at the containers.
 """
 
 import json
@@ -27,10 +28,10 @@ ASKED = re.compile(r"--basic[-_]auth[= ](\S+)")
 DONE = "\0"  # a $ that begins no variable any more
 CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
 YAML = {  # what its reader says, and what a student does
-    "block end": "this line, or one above it, begins in a column where it does not belong",
+    "block end": "this line, or one above it, begins in the wrong column",
     "mapping values": "a space is missing after a colon, here or in the line above",
     "end of stream": "a quote or bracket is opened and not closed",
-    "start any token": "a line begins with a tab, or with a sign that has to stand in quotes",
+    "start any token": "a line begins with a tab, or with a sign that needs quotes",
 }
 WHOLE = {"command", "entrypoint", "test"}  # lists that replace another one
 QUOTES = "\"'"
@@ -45,13 +46,13 @@ KEYS |= {"secrets", "stop_grace_period", "stop_signal", "volumes", "volumes_from
 class NoFile(Wrong):
     """There is no docker-compose.yml in {folder}."""
 
-    next = "`python -m lab reset 10` puts the one that you fill in there"
+    next = "`python -m lab reset 10` puts the file there for you to fill in"
 
 
 class Invalid(Wrong):
     """{file} cannot be used: {error}."""
 
-    next = "Correct that place. In YAML, what belongs together begins in the same column, after spaces"
+    next = "Correct that place. In YAML, lines that belong together begin in the same column, after spaces"
 
 
 class BadService(Wrong):
@@ -67,95 +68,97 @@ class ServiceMissing(Wrong):
 
 
 class LooksAtItself(Wrong):
-    """{service} looks for {role} at {host}: inside a container that is the container itself, and nothing listens."""
+    """{service} looks for {role} at {host}. Inside a container, that is the container itself, and nothing listens
+    there."""
 
-    next = """Between containers, a service's name is its address: here {name}. Celery takes {variable} from a service's
-        environment ahead of what celeryconfig.py says"""
+    next = """Between containers, a service's name is its address: here {name}. Celery uses {variable} from a service's
+        environment instead of the address in celeryconfig.py"""
 
 
 class NoAddress(Wrong):
-    """{variable} of {service} is no address of {role}: {why}."""
+    """{variable} of {service} is not an address of {role}: {why}."""
 
-    next = """Correct it, or in `.env` what is filled in there. In a user or password, @ / and # are written %40 %2F and
-        %23"""
+    next = """Correct it, or the value in `.env` that is filled in there. In a user or password, write @ as %40, / as
+        %2F, # as %23"""
 
 
 class NotThere(Wrong):
-    """{service} looks for {role} at {host}, and no service of that name is {role}."""
+    """{service} looks for {role} at {host}, but no service with that name is {role}."""
 
     next = "A service's name is its address: here {name}. Correct {variable} of {service}, or the service's name"
 
 
 class OutsidePort(Wrong):
-    """{service} looks for {role} at port {port} of {name}, which is its port on your machine."""
+    """{service} looks for {role} at port {port} of {name}, but that is its port on your machine."""
 
-    next = "Containers meet inside, where nothing is published: take the port that {name} itself listens at, {target}"
+    next = "Containers do not use published ports. Take the port at which {name} itself listens: {target}"
 
 
 class OtherUser(Wrong):
-    """{service} logs in to {name} as {user!r}, and {name} makes {made}: it will refuse {service}."""
+    """{service} logs in to {name} as {user!r}, but {name} makes {made}: it will refuse {service}."""
 
-    next = """RabbitMQ makes one user, from two variables of its own environment that begin with RABBITMQ_DEFAULT_.
-        Let {name} and {service} take user and password from the same place"""
+    next = """RabbitMQ makes one user, from two variables in its own environment that begin with RABBITMQ_DEFAULT_.
+        {name} and {service} should take user and password from the same place"""
 
 
 class NoHealthCheck(Wrong):
-    """{service} has no health check: Docker sees that it was started, and not when it is ready."""
+    """{service} has no health check: Docker knows that it has started, but not when it is ready."""
 
-    next = "Tell Docker how to ask it: a command in the container that succeeds only when {service} takes requests"
+    next = "Tell Docker how to ask it: with a command in the container that succeeds only when {service} takes requests"
 
 
 class NoStartOrder(Wrong):
-    """{service} does not wait until {other} is ready: it starts at the same time, and finds nobody there."""
+    """{service} does not wait until {other} is ready: it starts at the same time, and cannot reach it yet."""
 
-    next = "Let {service} depend on {other}, with the condition that it is healthy, and not only started"
+    next = "Make {service} depend on {other}, with the condition that {other} is healthy, not only started"
 
 
 class StopTooShort(Wrong):
-    """Docker kills {service} {seconds:g} seconds after it has asked it to stop: that is too short for a prediction of
-    {prediction} seconds, and for the worker's own end."""
+    """Docker kills {service} {seconds:g} seconds after it asks it to stop. That is too short for a prediction of
+    {prediction} seconds and the end of the worker itself."""
 
-    next = "Give {service} more time to stop than a prediction takes: Compose calls it a grace period"
+    next = "Give {service} more time to stop than a prediction takes. Compose calls this a grace period"
 
 
 class OpenToTheWorld(Wrong):
     """{service} opens port {port} to everybody who can reach this machine."""
 
-    next = "What stands before a port says who reaches it: 127.0.0.1 is this machine. Without it everybody does"
+    next = """The address before a port says who can reach it. 127.0.0.1 is this machine only. Without an address,
+        everybody can"""
 
 
 class PublishedPassword(Wrong):
     """{service} opens port {port} to everybody who can reach this machine, with the password that everybody knows."""
 
-    next = "Set a password of your own in `.env`, or open it to this machine only"
+    next = "Set your own password in `.env`, or open the port to this machine only"
 
 
 class OpenInterface(Wrong):
-    """{service} takes orders from any web page that you visit: FLOWER_UNAUTHENTICATED_API is set."""
+    """{service} takes orders from every web page that you visit: FLOWER_UNAUTHENTICATED_API is set."""
 
-    next = "Leave it out: Flower's own pages work without it, and its interface for programs asks for a password then"
+    next = "Leave it out. Flower's own pages work without it, and its interface for programs then asks for a password"
 
 
 class HostNetwork(Wrong):
-    """{service} is in this machine's own network: everybody who can reach this machine reaches all its ports."""
+    """{service} is in this machine's own network: everybody who can reach this machine can reach all its ports."""
 
-    next = "Leave it in Compose's network, and publish the ports that you need, for this machine only"
+    next = "Leave it in Compose's network, and publish only the ports that you need, for this machine only"
 
 
 class OnlyInside(Wrong):
-    """{service} listens at {address} of its own container, which its published port does not reach."""
+    """{service} listens at {address} inside its own container. Its published port does not reach that address."""
 
-    next = "Leave the address out of its command: in Compose, what stands before a port says who reaches it"
+    next = "Leave the address out of its command. In Compose, the address before a port says who can reach it"
 
 
 class CredentialsWritten(Wrong):
-    """The password in {place} of {service} is written into {file}, and goes wherever that file goes."""
+    """The password in {place} of {service} is written in {file}: everybody who gets the file gets the password."""
 
-    next = """Let Compose fill in a variable there, as exercise 10 shows for RabbitMQ's password. The real one
-        stands in a file `.env` beside it, which stays out of Git"""
+    next = """Write a variable there, and Compose fills it in, as exercise 10 shows for RabbitMQ's password. The real
+        password is in a file `.env` beside it, which does not go into Git"""
 
 
-class Refused(ValueError):
+class Unacceptable(ValueError):
     """What Compose or Celery would refuse, in a sentence's last words."""
 
 
@@ -209,7 +212,7 @@ PLAYS = {
     FLOWER: lambda service: re.search(r"\bflower\b", f"{service.image} {service.command}"),
 }
 HOW = {
-    RABBITMQ: "its image is RabbitMQ's, in a version with the management plugin",
+    RABBITMQ: "its image is RabbitMQ's, with the management plugin",
     REDIS: "exercise 11 keeps results there. Its image is Redis's own",
     WORKER: "it is built from the Dockerfile in this folder, and its command is what you typed in terminal 2",
     FLOWER: "it is built as the worker is, and its command is what you typed in terminal 4, without an address",
@@ -275,10 +278,10 @@ def check(desk):
     for service in services.values():
         if service.written:
             raise CredentialsWritten(service=service.name, place=service.written, file=file.name)
-    yield "credentials: none is written in"
+    yield "credentials: none is written in the file"
 
     if loose := [service.name for service in usual if service.tag in ("", "latest")]:
-        yield f"versions: {', '.join(loose)} can be another one tomorrow. A tag, as in `redis:8`, keeps it"
+        yield f"versions: {', '.join(loose)} can change tomorrow. A tag, as in `redis:8`, fixes the version"
 
     yield as_it_runs(desk, {one.name for players in cast.values() for one in players})
 
@@ -294,10 +297,10 @@ def finds(client, server, role, variable, url, services, code):
     except Fault:
         raise NoAddress(service=client.name, variable=variable, role=role, why="it cannot be read") from None
     if re.match(r"[^/]*:(?!//)", given or ""):
-        why = "behind the colon of its product, `//` is missing"
+        why = "after the protocol and its colon, `//` is missing"
         raise NoAddress(service=client.name, variable=variable, role=role, why=why)
     if role == RABBITMQ and not address.is_rabbitmq:
-        why = f"it begins with {address.scheme}://, and RabbitMQ's with amqp://"
+        why = f"it begins with {address.scheme}://, but RabbitMQ's begins with amqp://"
         raise NoAddress(service=client.name, variable=variable, role=role, why=why)
     if not (address.is_rabbitmq or address.is_redis):
         return  # results that need no server
@@ -357,9 +360,9 @@ def as_it_runs(desk, services):
     """What Docker says of the containers, as a fact. Raises Fault when one of these services does not run well."""
     containers = running()
     if containers is None:
-        return "Docker: does not run here, so the file was read, and not run"
+        return "Docker: does not run here, so the check only read the file"
     if not containers:
-        return "Docker: nothing of it runs. Start it with `docker compose up --build --wait`"
+        return "Docker: no container of it runs. Start them with `docker compose up --build --wait`"
     desk.wait(lambda: "starting" not in states(running() or []).values(), "all containers to be ready", 3)
     found = states(running() or containers)
     for name, state in found.items():
@@ -415,21 +418,23 @@ def read(file):
         if said and docker("version").returncode == 0 and isinstance(document, dict) and document.get("services"):
             complain(file, said.stderr)
     if not isinstance(document, dict) or not isinstance(document.get("services"), dict):
-        complain(file, "it has no `services:`, with each service below")
+        complain(file, "it has no `services:`, with each service below it")
     settings = variables(lines(file.parent / ".env")) if (file.parent / ".env").exists() else {}
     services = {}
     for name, given in document["services"].items():
         try:
             services[name] = as_service(name, given, file.parent, settings)
             for volume in named_volumes(given) - (document.get("volumes") or {}).keys():
-                raise Refused(f"its volume {volume} is not in the list `volumes:` beside `services:`")
+                raise Unacceptable(f"its volume {volume} is not in the list `volumes:` beside `services:`")
         except FileNotFoundError as error:
             missing = str(error.filename).replace(f"{file.parent}/", "")
             raise BadService(service=name, file=file.name, why=f"it needs {missing}, which is not there") from None
-        except Refused as error:
+        except Unacceptable as error:
             raise BadService(service=name, file=file.name, why=error) from None
         except (AttributeError, TypeError, ValueError, KeyError):
-            raise BadService(service=name, file=file.name, why="Compose expects a service to look otherwise") from None
+            raise BadService(
+                service=name, file=file.name, why="it does not have the form that Compose expects"
+            ) from None
     for one in services.values():
         for other in one.depends_on.keys() - services:
             raise BadService(service=one.name, file=file.name, why=f"it depends on {other}, which is not there")
@@ -490,7 +495,7 @@ def load(path, file):
         if isinstance(service, dict):
             for key in service.keys() - KEYS:
                 if close := get_close_matches(key, KEYS, 1, 0.8):
-                    why = f"Compose does not know {key!r}, but {close[0]!r}"
+                    why = f"Compose does not know {key!r}; it knows {close[0]!r}"
                     raise BadService(service=name, file=file.name, why=why)
             document["services"][name] = extended(service, document["services"], path, file)
     return document
@@ -526,28 +531,28 @@ def complain(file, words):
 def as_service(name, raw, folder, settings):
     """The Service that stands under a name, given in Compose's short or long forms."""
     if not isinstance(raw, dict):
-        raise Refused("below its name, and further right, each of its settings has a line of its own")
+        raise Unacceptable("each of its settings needs a line of its own, below its name and further right")
     given = filled_in(raw, settings)
     built = instructions(given["build"], folder) if given.get("build") else {}
     image = (built.get("FROM") or given.get("image") or "").split(" ")[0].rpartition("/")[2]
     command = given.get("command") or ("" if given.get("entrypoint") else built.get("CMD"))
     words = f"{line(given.get('entrypoint') or built.get('ENTRYPOINT'))} {line(command)}"
     if isinstance(command, (list, tuple)) and len(command) == 1 and " " in command[0].strip():
-        raise Refused("in a command that is a list, each word stands for itself, between commas")
+        raise Unacceptable("a command that is a list needs a comma after each word")
     if re.search(r"\bcelery\s+(worker|flower)\s.*(-A|--app)", words):
-        raise Refused("in its command, -A and the app come first")
+        raise Unacceptable("in its command, -A and the app come first")
     depends_on = given.get("depends_on") or {}
     if not isinstance(depends_on, dict):
         depends_on = dict.fromkeys(depends_on)
     for other, how in depends_on.items():
         if how and how.get("condition") not in CONDITIONS:
-            raise Refused(f"it waits for {other} to be {how.get('condition')}, and not {' or '.join(CONDITIONS)}")
+            raise Unacceptable(f"it waits for {other} to be {how.get('condition')}, not {' or '.join(CONDITIONS)}")
     probe = given.get("healthcheck") or {"test": built.get("HEALTHCHECK", "NONE")}
     if not isinstance(probe, dict):
-        raise Refused("what asks it for its health is called test, and stands below healthcheck")
+        raise Unacceptable("below healthcheck, its command is called test")
     test = probe.get("test")
     if isinstance(test, (list, tuple)) and (not test or test[0] not in PROBES):
-        raise Refused("a health check that is a list begins with CMD")
+        raise Unacceptable("a health check that is a list begins with CMD")
     network = given.get("network_mode") or ""
     return Service(
         name=name,
@@ -626,7 +631,7 @@ def variables(environment):
     """{name: value}, given so or as a list of NAME=value; a value that comes from the terminal is empty."""
     if isinstance(environment, (list, tuple)):
         if not all(isinstance(one, str) for one in environment):
-            raise Refused("a list of variables has NAME=value in each line; NAME: value is for lines without -")
+            raise Unacceptable("a list of variables has NAME=value in each line; NAME: value is for lines without -")
         environment = dict(one.partition("=")[::2] for one in environment)
     return {name: "" if value is None else str(value) for name, value in environment.items()}
 
@@ -653,9 +658,9 @@ def port(given):
     else:
         parts = str(given).partition("/")[0].rsplit(":", 2)
     if not all(re.fullmatch(r"[\d-]*|\$\w+", number) for number in parts[-2:]):
-        raise Refused(f"{given} is no port: address, port outside and port inside stand in this order")
+        raise Unacceptable(f"{given} is not a port: write address, port outside and port inside, in this order")
     if parts[0] == "localhost":
-        raise Refused(f"{given} names a machine, where Docker wants its address: localhost is 127.0.0.1")
+        raise Unacceptable(f"{given} has a machine's name, but Docker wants its address: localhost is 127.0.0.1")
     return tuple(["", "", *parts][-3:])
 
 
@@ -663,7 +668,7 @@ def seconds(duration):
     """Seconds of a duration such as 1m30s."""
     found = re.findall(r"([\d.]+)(ms|us|h|m|s)", str(duration))
     if not found:
-        raise Refused(f"{duration} is no time, such as 60s or 1m30s")
+        raise Unacceptable(f"{duration} is not a time such as 60s or 1m30s")
     return sum(float(number) * UNITS[unit] for number, unit in found)
 
 

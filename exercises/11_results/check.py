@@ -1,4 +1,4 @@
-"""Does what predict returns come back through the result backend, and is it there for whoever asks later?"""
+"""Does the result of predict come back through the result backend, and can another client still read it later?"""
 
 from contextlib import contextmanager, suppress
 
@@ -22,28 +22,28 @@ SHOWN = 100  # characters of a result
 
 
 class NoBackend(Wrong):
-    """Your app has no result backend: what predict returns is thrown away."""
+    """Your app has no result backend: nothing keeps what predict returns."""
 
-    next = """Redis can keep it: say in celeryconfig.py at which address (`make servers` shows it), and start the worker
+    next = """Redis can keep it. Write its address into celeryconfig.py (`make servers` shows it), and start the worker
         again"""
 
 
 class NotABackend(Wrong):
-    """Celery can keep no results at {where}: {error}."""
+    """Celery cannot keep results at {where}: {error}."""
 
-    next = "An address in Redis begins with redis://. `rpc://` means RabbitMQ, at the address that broker_url has"
+    next = "A Redis address begins with redis://. `rpc://` means RabbitMQ, at the address in broker_url"
 
 
 class ReturnsNothing(Wrong):
-    """predict returns None, and the result backend keeps just that."""
+    """predict returns None, so that is what the result backend keeps."""
 
-    next = "Let predict return its prediction, and start the worker again"
+    next = "Return the prediction from predict, and start the worker again"
 
 
 class NotJson(Wrong):
     """What predict returns cannot be stored: {error}."""
 
-    next = "Return what JSON knows: text, numbers, lists, dictionaries. Then start the worker again"
+    next = "Return only what JSON knows: text, numbers, lists, dictionaries. Then start the worker again"
 
 
 class Fails(Wrong):
@@ -53,31 +53,31 @@ class Fails(Wrong):
 
 
 class StoresNothing(Wrong):
-    """The result backend at {where} answers, and stores nothing: {error}."""
+    """The result backend at {where} answers, but stores nothing: {error}."""
 
-    next = "If it is full, let it have more memory (`maxmemory`), or let results expire sooner"
+    next = "If it is full, give it more memory (`maxmemory`), or let results expire sooner"
 
 
 class ResultsIgnored(Wrong):
-    """The result of predict is ignored: its worker keeps nothing, wherever the backend is."""
+    """The result of predict is ignored: the worker does not store it."""
 
-    next = """Take `task_ignore_result` out of celeryconfig.py, and `ignore_result` out of `@app.task`, and start the
+    next = """Remove `task_ignore_result` from celeryconfig.py, and `ignore_result` from `@app.task`. Then start the
         worker again"""
 
 
 class OtherBackend(Wrong):
-    """{worker} keeps results in {theirs}, and your app looks for them in {ours}."""
+    """{worker} keeps results in {theirs}, but your app looks for them in {ours}."""
 
-    next = """Let CELERY_RESULT_BACKEND be the same in terminal 2 and here, or not set (`unset CELERY_RESULT_BACKEND`).
+    next = """CELERY_RESULT_BACKEND must be the same in terminal 2 and here, or not set (`unset CELERY_RESULT_BACKEND`).
         Then start the worker again: `celery -A my_ml_app worker`"""
 
 
 class NotShared(Wrong):
-    """{worker} and your app both name the result backend {ours}, and what the worker stores there is not found here:
-    each has one of its own."""
+    """{worker} and your app both name the result backend {ours}, but what the worker stores there is not found here:
+    each has its own."""
 
-    next = """Memory is each program's own, and `localhost` in a container is the container. Name one that both reach,
-        such as Redis"""
+    next = """Each program has its own memory, and `localhost` in a container is the container. Name a backend that both
+        can reach, such as Redis"""
 
 
 class Busy(Wrong):
@@ -88,18 +88,17 @@ class Busy(Wrong):
 
 
 class ReadOnce(Wrong):
-    """Through {backend} a result can be read once, by the client that sent the task: for the next one who asks, it is
+    """Through {backend}, a result can be read only once, by the client that sent the task. For everybody else it is
     {state}."""
 
-    next = """To come back for it later, let celeryconfig.py name Redis as the result backend, and start the worker
-        again"""
+    next = """Name Redis as the result backend in celeryconfig.py, so that you can come back for a result later. Then
+        start the worker again"""
 
 
 class SoonGone(Wrong):
     """A result is kept for {seconds} s: it is gone before anybody comes back for it."""
 
-    next = """Take `result_expires` out of celeryconfig.py: Celery then keeps results for a day. Start the worker
-        again"""
+    next = "Remove `result_expires` from celeryconfig.py: Celery then keeps results for a day. Start the worker again"
 
 
 RECOGNISES = (

@@ -61,7 +61,7 @@ def burst(number, seconds, size, task="burst-1"):
 @pytest.mark.parametrize(
     "number, seconds, size, why",
     [
-        (5, 1, 5, "it needs no more for 5 predictions"),
+        (5, 1, 5, "5 predictions do not need more"),
         (15, 0.01, 4, "a prediction took 0.01 s"),
         (15, 1, 4, "they came one after the other"),
     ],

@@ -80,8 +80,8 @@ def test_the_readme_shows_what_happens(student):
         "celery",
         "celery",
         "celery",
-        "python",
-        "python",
+        "lab",
+        "lab",
     ]
 
 

@@ -30,7 +30,7 @@ class NoRabbit(Wrong):
     """This exercise needs RabbitMQ, but {found}."""
 
     next = """`make rabbitmq` installs it. Then `make servers` starts it in terminal 1. Or skip this exercise, the only
-        one that needs RabbitMQ: `python -m lab check 1`"""
+        one that needs RabbitMQ: `lab check 1`"""
 
 
 class OtherAddress(Wrong):

@@ -39,7 +39,7 @@ class Busy(Wrong):
     """{worker} is busy: the check's message waits behind others, {waiting} in the queue {queue!r}."""
 
     passes = True
-    next = "Wait until terminal 2 has finished them, and check again: `python -m lab check 5`"
+    next = "Wait until terminal 2 has finished them, and check again: `lab check 5`"
 
 
 class Failing(Wrong):

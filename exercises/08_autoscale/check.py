@@ -16,7 +16,7 @@ RUNS = Path(".lab/runs")  # where `burst` and `view` write down what they saw
 FAST = 0.5  # seconds; predictions as short as this can finish before the pool has grown
 # Pools that cannot grow, whatever `--autoscale` says: a worker with threads would end.
 FIXED = re.compile("solo|thread")
-BURST = "In terminal 3: `python -m lab burst 15`"
+BURST = "In terminal 3: `lab burst 15`"
 START_AGAIN = "In terminal 2: Ctrl-C, then `celery -A my_ml_app worker --autoscale=10,2`"
 
 

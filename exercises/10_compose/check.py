@@ -46,7 +46,7 @@ KEYS |= {"secrets", "stop_grace_period", "stop_signal", "volumes", "volumes_from
 class NoFile(Wrong):
     """There is no docker-compose.yml in {folder}."""
 
-    next = "`python -m lab reset 10` puts the file there for you to fill in"
+    next = "`lab reset 10` puts the file there for you to fill in"
 
 
 class Invalid(Wrong):

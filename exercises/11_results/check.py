@@ -84,7 +84,7 @@ class Busy(Wrong):
     """{worker} is busy: it has {pool}, and none was free within {seconds} seconds."""
 
     passes = True
-    next = "Wait until its predictions have ended, and check again: `python -m lab check 11`"
+    next = "Wait until its predictions have ended, and check again: `lab check 11`"
 
 
 class ReadOnce(Wrong):

@@ -4,9 +4,11 @@ FROM python:3.12-slim
 RUN useradd --system --no-create-home celery
 WORKDIR /app
 
-# Before the code, so that a change of code does not install again. Only what runs here, as requirements.txt pins it.
-COPY requirements.txt .
-RUN grep -E '^(celery|flower)\b' requirements.txt | pip install --no-cache-dir --root-user-action=ignore -r /dev/stdin
+# Before the code, so that a change of code does not install again. Only what runs here, as requirements.txt pins it, and
+# what that needs in turn, as constraints.txt does: tomorrow's image has the same versions.
+COPY requirements.txt constraints.txt ./
+RUN grep -E '^(celery|flower)\b' requirements.txt | \
+    pip install --no-cache-dir --root-user-action=ignore -r /dev/stdin -c constraints.txt
 
 COPY celeryconfig.py my_ml_app.py use_ml_app.py ./
 USER celery

@@ -31,7 +31,8 @@ PORTS = (5672, 15672, 6379, 5555)
 SERVICES = {"rabbitmq", "redis", "worker", "flower"}
 COMPOSE, DOCKERFILE = ((ROOT / name).read_text() for name in ("docker-compose.yml", "Dockerfile"))
 PAGE = (ROOT / "exercises" / "10_compose" / "docker.md").read_text()
-FILES = ("docker-compose.yml", "Dockerfile", ".dockerignore", ".env.example", "requirements.txt", "monitoring")
+FILES = ("docker-compose.yml", "Dockerfile", ".dockerignore", ".env.example", "requirements.txt", "constraints.txt")
+FILES += ("monitoring",)
 pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(300)]  # one stack, one worker of pytest
 
 
@@ -205,6 +206,7 @@ def test_inside_nobody_is_root_and_nothing_of_ours_can_be_written(stack):
     for service in ("worker", "flower"):
         assert stack.inside(service, "ls /app").split() == [
             "celeryconfig.py",
+            "constraints.txt",
             "my_ml_app.py",
             "requirements.txt",
             "use_ml_app.py",
@@ -221,6 +223,9 @@ def test_inside_nobody_is_root_and_nothing_of_ours_can_be_written(stack):
 
 def test_worker_flower_and_producer_are_one_small_image(stack):
     stack.do("build", "producer")
+    pinned = (ROOT / "requirements.txt").read_text() + (ROOT / "constraints.txt").read_text()
+    for package in stack.inside("worker", "pip freeze 2>/dev/null").replace("_", "-").split():
+        assert re.search(rf"^{package}\b", pinned, re.MULTILINE | re.IGNORECASE), package
     images = [f"celery-lab-tests-{service}" for service in ("worker", "flower", "producer")]
     *ours, base = json.loads(stack.run("docker", "image", "inspect", *images, "python:3.12-slim")[0])
     assert len({tuple(image["RootFS"]["Layers"]) for image in ours}) == 1

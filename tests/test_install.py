@@ -24,7 +24,7 @@ def bare(tmp_path):
     for name in (".venv", "lab", "requirements.txt"):
         (tmp_path / name).unlink()
     shutil.copytree(ROOT / "lab", tmp_path / "lab")
-    for name in ("pyproject.toml", "requirements.txt"):
+    for name in ("pyproject.toml", "requirements.txt", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "bin").mkdir()
     for tool in TOOLS:

@@ -21,7 +21,7 @@ fits() {
 }
 
 fits && fitting=yes || fitting=
-files="pyproject.toml requirements.txt $1 lab/setup/install.sh"
+files="pyproject.toml requirements.txt constraints.txt $1 lab/setup/install.sh"
 [ "$fitting" ] && [ -e "$installed" ] && ! grep -qvxFf "$installed" $files && exit
 [ ! -e .venv ] || [ -w .venv ] ||
     fail "The folder .venv belongs to somebody else (was it made with sudo?). Remove it: sudo rm -r .venv"
@@ -48,7 +48,7 @@ case $PWD in
 esac
 # The lab itself is installed as it stands here, so that `lab` works in every folder and finds nothing else of this one.
 if PIP_USER=0 PIP_RETRIES=2 .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    --editable . -r "$1" >"$log" 2>&1; then
+    --editable . -r "$1" -c constraints.txt >"$log" 2>&1; then
     rm -rf ./*.egg-info # what building leaves behind
     packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     echo "import lab" >"$packages/lab.pth" # before anything of the current folder: see lab/__init__.py

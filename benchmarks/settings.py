@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from conftest import Student, eventually, free_port
 
-from lab.observe import workers
+from lab.probe.workers import workers
 
 STOCK = 'broker_url = result_backend = ""\n'  # both come from the environment; all else is as Celery has it
 DRAMATIQ = "dramatiq[rabbitmq]==2.2.1"

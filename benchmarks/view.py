@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from conftest import Student, eventually, free_port
 
-from lab.observe import workers
+from lab.probe.workers import workers
 
 ROUNDS = 7
 LAB = [sys.executable, "-m", "lab"]

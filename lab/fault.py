@@ -1,6 +1,7 @@
 """What the lab raises instead of a traceback: sentences about what was found, and what to do."""
 
 import errno
+import os
 import re
 import sys
 import tempfile
@@ -69,6 +70,21 @@ def of_our_own(error):
     except OSError:
         return Fault(found, "Try again")
     return Fault(found, f"Try again. If it stays, show {file.name} to whoever gave you this lab")
+
+
+def in_own_line(error, *programs):
+    """An error as a sentence, with the last of the student's own lines that it came through."""
+    if isinstance(error, SyntaxError):
+        where = f" ({os.path.basename(error.filename)}, line {error.lineno})" if error.filename else ""
+        return f"{type(error).__name__}: {error.msg}{where}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{own_line(error, *programs)}"
+
+
+def own_line(error, *programs):
+    """The last of the student's own lines that an error came through, in parentheses; nothing without."""
+    files = (*programs, "my_ml_app.py", "celeryconfig.py")
+    own = [f for f in traceback.extract_tb(error.__traceback__) if os.path.basename(f.filename) in files]
+    return f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
 
 
 class Wrong(Fault):

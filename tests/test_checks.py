@@ -7,10 +7,12 @@ import pytest
 from celery import Celery
 from conftest import free_port
 
-from lab.course import course, load
-from lab.desk import Desk, Prediction
+from lab.course.desk import Desk
+from lab.course.exercise import course, load
+from lab.course.prediction import Prediction
 from lab.fault import Fault
-from lab.observe import get, wait_until
+from lab.probe.wait import wait_until
+from lab.probe.web import get
 
 CHECKS = {exercise.number: load(exercise.path / "check.py") for exercise in course()}
 
@@ -45,7 +47,7 @@ def test_whatever_flower_says_is_a_fact_or_a_sentence(monkeypatch, odd):
     sent = type("Sent", (), {"id": "check-1"})
     desk = Student()
     monkeypatch.setattr(flower, "get", lambda *_: httpx.Response(200, text=odd))
-    monkeypatch.setattr("lab.desk.get", lambda *_: httpx.Response(200, text=odd))
+    monkeypatch.setattr("lab.course.desk.get", lambda *_: httpx.Response(200, text=odd))
     assert desk.workers_in_flower() == {}
     for ask in (
         lambda: flower.broker_of(desk.flower),

@@ -23,8 +23,8 @@ from click.testing import CliRunner
 from conftest import ID, ROOT, Student, eventually, require
 from test_readme import follow
 
-from lab.commands import new
-from lab.course import course, load
+from lab.cli.course import new
+from lab.course.exercise import course, load
 from lab.fault import Fault
 
 PORTS = (5672, 15672, 6379, 5555)

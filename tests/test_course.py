@@ -17,11 +17,13 @@ import pytest
 from conftest import ROOT
 from test_exercises import predict, words
 
-from lab import __main__, commands
-from lab.commands import fingerprint, is_labs
-from lab.course import Exercise, course
+from lab import cli
+from lab.course import watch
+from lab.course.exercise import Exercise, course
+from lab.course.handout import is_labs
+from lab.course.progress import Progress
+from lab.course.watch import fingerprint
 from lab.fault import Fault
-from lab.progress import Progress
 
 LAB = ["python", "-m", "lab"]
 COURSE = course()
@@ -185,13 +187,13 @@ def test_watch_waits_until_something_is_done_for_the_next_exercise(folder):
 
 def test_watch_leaves_when_an_interrupt_came_where_python_could_not_raise(folder, monkeypatch):
     monkeypatch.chdir(folder.path)
-    monkeypatch.setattr(commands, "fingerprint", dict)
+    monkeypatch.setattr(watch, "fingerprint", dict)
 
     def heed_interrupt():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        commands.wait_for_change({}, heed_interrupt)
+        watch.wait_for_change({}, heed_interrupt)
 
 
 def test_a_log_in_the_folder_is_nothing_that_a_student_did(folder, monkeypatch):
@@ -271,7 +273,7 @@ def test_whatever_the_students_file_does_the_check_ends_with_a_sentence(folder, 
 LATE = """
 import time
 from pathlib import Path
-from lab.desk import unhurried
+from lab.course.desk import unhurried
 
 DEADLINE = 0.5
 
@@ -300,7 +302,7 @@ def test_a_deadline_names_what_was_waited_for_and_lets_a_check_tidy_up(tmp_path,
     exercise = tmp_path / "90_late"
     exercise.mkdir()
     (exercise / "check.py").write_text(LATE.format(wait=wait))
-    done = subprocess.run([sys.executable, "-m", "lab.check", exercise], cwd=tmp_path, capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "lab.course.check", exercise], cwd=tmp_path, capture_output=True, check=True)
     said = [json.loads(line) for line in done.stdout.split(b"\n") if line]
     wrong = next(line["wrong"] for line in said if "wrong" in line)
     assert wrong == f"The check waited for {what}, and it did not happen in 0.5 seconds"
@@ -398,14 +400,14 @@ def test_another_folder_is_named_and_left_as_it_is(folder, command):
 
 
 def test_what_goes_wrong_in_the_lab_itself_is_a_sentence(folder, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "course", lambda: 1 / 0)
+    monkeypatch.setattr(cli.course, "course", lambda: 1 / 0)
     monkeypatch.setattr(sys, "argv", ["lab", "list"])
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # the tests' own stay
     monkeypatch.chdir(folder.path)
     monkeypatch.setenv("TMPDIR", str(folder.path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     with pytest.raises(SystemExit):
-        __main__.main()
+        cli.main()
     printed = capsys.readouterr().out
     assert printed.startswith("The lab itself has failed, and not you: ZeroDivisionError: division by zero (<lambda>,")
     assert "Traceback" in Path(re.search(r"show (\S+) to", printed)[1]).read_text()

@@ -5,10 +5,13 @@ from types import SimpleNamespace
 import pytest
 from kombu.message import Message
 
-from lab.course import FOLDER, load
-from lab.desk import Desk, Worker, flaw, in_short
-from lab.history import History
-from lab.observe import Address
+from lab.course.exercise import load
+from lab.live.history import History
+from lab.paths import EXERCISES
+from lab.probe.address import Address
+from lab.probe.queue import flaw, in_short
+from lab.probe.workers import Worker
+from lab.run import running
 
 TASK = {"task": "my_ml_app.predict", "id": "1"}
 GOOD = "[[], {}, {}]"
@@ -55,7 +58,7 @@ def burst(number, seconds, size, task="burst-1"):
         history.note({"time": 101 + seconds, "fact": "succeeded", "runtime": seconds, **told})
     history.note({"time": 102, "fact": "pool", "worker": "w", "processes": list(range(size))})
     worker = SimpleNamespace(name="w", started=99)
-    return load(FOLDER / "08_autoscale" / "check.py").SeenBurst(worker, history)
+    return load(EXERCISES / "08_autoscale" / "check.py").SeenBurst(worker, history)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,7 @@ def test_what_a_check_has_sent_is_no_burst_of_the_students():
 
 
 def test_another_broker_than_rabbitmq_has_no_dashboard():
-    assert [Desk().dashboard(Address(url)) for url in ("memory://", "redis://localhost:1/0")] == [None, None]
+    assert [running.dashboard(Address(url)) for url in ("memory://", "redis://localhost:1/0")] == [None, None]
 
 
 @pytest.mark.parametrize(

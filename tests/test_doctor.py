@@ -8,8 +8,9 @@ import pytest
 from celery import Celery
 from conftest import free_port
 
-from lab import doctor, observe
-from lab.observe import Address
+from lab.probe import connection, login, rabbitmq
+from lab.probe.address import Address
+from lab.run import doctor
 
 DOCTOR = ["python", "-m", "lab", "doctor"]
 
@@ -128,8 +129,8 @@ def test_a_lab_folder_that_cannot_be_written(student):
 def test_servers_that_answer_oddly_or_never_to_the_end(answering, tmp_path, monkeypatch, capsys):
     """As a program that holds the port of a server, or a broken one, may do."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(observe, "LOGIN", 0.3)
-    monkeypatch.setattr(observe, "ANSWER", 0.3)
+    for module, name in ((login, "LOGIN"), (login, "ANSWER"), (connection, "ANSWER")):
+        monkeypatch.setattr(module, name, 0.3)
     monkeypatch.setenv("FLOWER_PORT", str(answering(b"HTTP/1.1 200 OK\r\n" * 99, pause=0.02)))
     slow, odd = answering(b"+" * 99, pause=0.02), answering(b":5\r\n[/red]\x1b[2J" * 9)
     app = Celery(broker=f"redis://localhost:{slow}/0", backend=f"redis://localhost:{odd}/0")
@@ -174,8 +175,8 @@ def test_a_port_for_flower_that_is_none(port, monkeypatch):
 
 def test_a_full_broker(monkeypatch):
     """Whose disk or memory is short: not even a question to the workers would come back."""
-    monkeypatch.setattr(observe, "ask", lambda url: "RabbitMQ 4.3.6")
-    monkeypatch.setattr(observe, "alarm", lambda broker, dashboard: "disk space")
+    monkeypatch.setattr(rabbitmq, "ask", lambda url: "RabbitMQ 4.3.6")
+    monkeypatch.setattr(rabbitmq, "alarm", lambda broker, dashboard: "disk space")
     app = Celery(broker="amqp://myuser:mypassword@broker.invalid//")
     findings = {finding.subject: finding for finding in doctor.examine(app)}
     assert "has too little disk space left" in findings["broker"].found and "workers" not in findings

@@ -9,9 +9,9 @@ from conftest import ID, ROOT, eventually
 from learner import Learner
 from test_readme import follow
 
-from lab.commands import table_of_wrong_states
-from lab.course import course
-from lab.desk import EXPIRES
+from lab.cli.teach import table_of_wrong_states
+from lab.course.desk import EXPIRES
+from lab.course.exercise import course
 from lab.fault import Wrong
 
 COURSE = course()

@@ -13,10 +13,12 @@ from hypothesis import strategies as some
 from rich.console import Console
 
 from lab.fault import Fault
-from lab.follow import Follower, hearing
-from lab.history import History
-from lab.picture import draw
-from lab.view import Numbers, as_line, as_screen, follow
+from lab.live.events import hearing
+from lab.live.follow import Follower
+from lab.live.history import History
+from lab.live.numbers import Numbers
+from lab.live.picture import draw
+from lab.live.view import as_line, as_screen, follow
 
 
 def story(*facts):
@@ -184,7 +186,7 @@ EVENT = some.builds(with_changes, some.sampled_from(TYPES), CHANGE, CHANGE) | OD
 def watched():
     """A Follower of an app whose broker is in this process, and what sends to it as whoever may send messages can."""
     app = Celery("my_ml_app", broker="memory://", set_as_current=False)
-    follower, heard = Follower(SimpleNamespace(app=app)), threading.Event()
+    follower, heard = Follower(app, lambda: None), threading.Event()
 
     def note(event):
         heard.set() if event["type"] == "over" else follower._note(event)

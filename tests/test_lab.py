@@ -13,7 +13,9 @@ import pytest
 from conftest import ID, RABBITMQ, eventually, free_port, require
 
 from lab.fault import Fault
-from lab.observe import give_back, held, pools, waiting, workers
+from lab.messages import give_back
+from lab.probe.queue import waiting
+from lab.probe.workers import held, pools, workers
 
 START = ["python", "-m", "lab", "start"]
 PROMPT = "Enter a message:"

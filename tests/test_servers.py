@@ -15,11 +15,13 @@ import httpx
 import pytest
 from conftest import RABBITMQ, Student, eventually, free_port, require
 
-from lab import observe, servers
 from lab.fault import Fault
-from lab.folder import Claim, Folder
-from lab.keeper import Keeper
-from lab.observe import NotAnswering, OtherServer, ask, port_holder, stranger
+from lab.probe import login, ports
+from lab.probe.login import NotAnswering, OtherServer, ask
+from lab.probe.ports import port_holder, stranger
+from lab.run import servers
+from lab.run.folder import Claim, Folder
+from lab.run.keeper import Keeper
 
 SERVERS = ["python", "-m", "lab", "servers"]
 START = ["python", "-m", "lab", "start"]
@@ -271,12 +273,12 @@ def test_the_server_of_another_person_is_neither_used_nor_told_the_password(stud
 def test_whose_server_it_is(monkeypatch):
     with listening() as own, listening(ADA) as adas, listening(103) as systems:
         assert [stranger(port) for port in (own, adas, systems)] == [None, "the user 12345", None]
-        monkeypatch.setattr(observe.psutil, "net_connections", lambda _: [])  # as an ordinary user sees it
+        monkeypatch.setattr(ports.psutil, "net_connections", lambda _: [])  # as an ordinary user sees it
         assert port_holder(adas) == "a process of the user 12345"
         keeper = Keeper()
         with become(ADA):
             assert stranger(own) == "the user 'root'"  # of whom a lab runs
-            monkeypatch.setattr(observe.psutil, "process_iter", lambda: [])
+            monkeypatch.setattr(ports.psutil, "process_iter", lambda: [])
             assert stranger(own) is None  # Docker's, perhaps
         keeper.close()
 
@@ -301,7 +303,7 @@ def test_a_server_that_answers_oddly(answering, protocol, says):
 
 @pytest.mark.parametrize("protocol, says", [("redis", b"+"), ("amqp", b"\1\0\0\0\0\xff\xff")])
 def test_a_server_that_answers_letter_by_letter(answering, protocol, says, monkeypatch):
-    monkeypatch.setattr(observe, "LOGIN", 0.3)
+    monkeypatch.setattr(login, "LOGIN", 0.3)
     with pytest.raises((NotAnswering, OtherServer)):  # once, amqp gave up before: EINVAL
         ask(f"{protocol}://myuser:mypassword@localhost:{answering(says + bytes(99), pause=0.02)}/0")
 

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from lab.desk import Desk, broker_of
+from lab.course.desk import Desk, broker_of
+from lab.course.student import Program, nothing_after_return, settings
 from lab.fault import Fault
-from lab.observe import Address, ask, wait_until
-from lab.student import Program, nothing_after_return, settings
+from lab.probe.address import Address
+from lab.probe.login import ask
+from lab.probe.wait import wait_until
 
 
 @pytest.fixture

@@ -17,9 +17,13 @@ from conftest import Terminal, eventually
 from learner import Learner
 
 from lab.fault import Fault
-from lab.history import History
-from lab.observe import Address, take_back, totals, waiting, workers
-from lab.picture import draw, rows
+from lab.live.history import History
+from lab.live.picture import draw, rows
+from lab.messages import take_back
+from lab.probe.address import Address
+from lab.probe.queue import waiting
+from lab.probe.rabbitmq import totals
+from lab.probe.workers import workers
 
 CONFIG = """
 broker_url = "amqp://nobody@localhost:1//"

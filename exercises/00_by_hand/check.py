@@ -10,9 +10,20 @@ import amqp
 import psutil
 from kombu import Connection
 
-from lab.fault import Fault, Wrong
-from lab.observe import Address, NothingListens, ask, hidden, totals, why_unreadable
-from lab.student import NotImportable, Program, tree
+from lab.course.kit import (
+    Address,
+    Fault,
+    NothingListens,
+    NotImportable,
+    Program,
+    Wrong,
+    ask,
+    hidden,
+    running,
+    totals,
+    tree,
+    why_unreadable,
+)
 
 BROKER = "amqp://myuser:mypassword@localhost:5672//"  # the lecture's, until celeryconfig.py has one
 QUEUE = "by_hand"
@@ -214,7 +225,7 @@ def rabbitmq(desk):
                 return ask(own), Address(own)
         if not isinstance(fault, NothingListens):
             raise
-        stand_in = desk.join(address.url)
+        stand_in = running.join(address.url)
         where = f"{address.host}:{address.port}"
         found = f"Valkey is used instead, at {stand_in}" if stand_in else f"nothing listens at {where}"
         raise NoRabbit(found=found) from None
@@ -355,7 +366,7 @@ class Queues:
 
     def unsettled(self):
         """How many messages of the queue by_hand nobody has acknowledged: Ready and Unacked."""
-        now = totals(self.desk.dashboard(self.address), self.address).get(QUEUE)
+        now = totals(running.dashboard(self.address), self.address).get(QUEUE)
         return sum(now) if now else 0
 
     def is_auto_acknowledged(self):

@@ -1,26 +1,33 @@
 """Does the broker in celeryconfig.py accept this user, and does its dashboard?"""
 
-from lab.fault import Fault, Wrong
-from lab.observe import (
+from lab.course.kit import (
     Address,
+    AlwaysEager,
+    Fault,
     GuestFromElsewhere,
     ManagementAway,
+    MisspeltSetting,
     NoDatabase,
     NoMachine,
     NoProtocol,
+    NotAList,
     NotAnswering,
+    NotAssigned,
     NothingListens,
+    NoTimeZone,
+    OtherFormat,
     OtherServer,
     RedisRefuses,
     UnknownProtocol,
     UnreadableAddress,
+    Wrong,
     WrongPassword,
     WrongVirtualHost,
     answers,
     ask,
     place,
+    running,
 )
-from lab.student import AlwaysEager, MisspeltSetting, NotAList, NotAssigned, NoTimeZone, OtherFormat
 
 
 class NoBroker(Wrong):
@@ -70,7 +77,7 @@ def check(desk):
     except (*MISTYPED, *REFUSALS):
         raise
     except Fault:
-        if stand_in := desk.join(url):
+        if stand_in := running.join(url):
             yield f"broker: {ask(stand_in.url)} is used instead, at {stand_in}: {IS_NOT}. `make rabbitmq` gets RabbitMQ"
             return
         for port in desk.other_ports(address):
@@ -84,4 +91,4 @@ def check(desk):
         raise OtherBroker(scheme=address.scheme)
     yield f"broker: {product}, logged in as {address.user!r}, virtual host {address.virtual_host!r}"
     desk.on_dashboard(address, "whoami")
-    yield f"dashboard: {desk.dashboard(address)} accepts {address.user!r}"
+    yield f"dashboard: {running.dashboard(address)} accepts {address.user!r}"

@@ -4,10 +4,19 @@ import inspect
 
 from celery.app.defaults import DEFAULTS
 
-from lab.desk import NotRegistered, OtherArguments, OtherName
-from lab.fault import Wrong
-from lab.observe import hidden
-from lab.student import AsyncPredict, NoApp, NotImportable, OtherModule, SendsAtImport, settings
+from lab.course.kit import (
+    AsyncPredict,
+    NoApp,
+    NotImportable,
+    NotRegistered,
+    OtherArguments,
+    OtherModule,
+    OtherName,
+    SendsAtImport,
+    Wrong,
+    hidden,
+    settings,
+)
 
 JSON = {"json", "application/json"}
 

@@ -1,6 +1,7 @@
 """Does a worker take the messages that the student's app sends?"""
 
-from lab.desk import (
+from lab.course.kit import (
+    BrokerFull,
     NotConnected,
     NotReady,
     NoWorker,
@@ -12,9 +13,9 @@ from lab.desk import (
     StaleCode,
     Suspended,
     Unreadable,
+    consumers,
+    counted,
 )
-from lab.fault import counted
-from lab.observe import BrokerFull
 
 RECOGNISES = (
     BrokerFull,
@@ -38,7 +39,7 @@ def check(desk):
     if not desk.broker.is_rabbitmq:
         return
     desk.on_dashboard(desk.broker, "whoami")
-    number = desk.wait(desk.consumers, "the queue to have a consumer", 2) or 0
+    number = desk.wait(lambda: consumers(desk.app, desk.queue), "the queue to have a consumer", 2) or 0
     totals = desk.totals()
     has = f"{counted(number, 'consumer')}, {totals.ready} messages Ready, {totals.unacked} Unacked"
     yield f"dashboard: queue {desk.queue!r} has {has}"

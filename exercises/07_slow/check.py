@@ -8,9 +8,7 @@ from contextlib import suppress
 
 import psutil
 
-from lab.desk import is_of_a_check
-from lab.fault import Wrong, printable
-from lab.student import TASK, AfterReturn, AsyncPredict, nothing_after_return, tree
+from lab.course.kit import TASK, AfterReturn, AsyncPredict, Wrong, is_of_a_check, nothing_after_return, printable, tree
 
 SLOW = 3  # seconds after which a prediction counts as slow
 PATIENCE = 7  # seconds, for a pool process may have to become free first

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from lab.desk import is_of_a_check
-from lab.fault import Fault, Wrong, counted
-from lab.history import History
+from lab.course.kit import Fault, History, Wrong, counted, is_of_a_check
 
 MOST, LEAST = 10, 2
 RUNS = Path(".lab/runs")  # where `burst` and `view` write down what they saw

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from lab.fault import Wrong, counted
-from lab.observe import Totals
+from lab.course.kit import Totals, Wrong, counted
 
 KEEPS_WORKER_BUSY = True  # for as long as a prediction takes
 

@@ -12,8 +12,7 @@ from difflib import get_close_matches
 
 import yaml
 
-from lab.fault import Fault, Wrong
-from lab.observe import LOCAL, Address
+from lab.course.kit import LOCAL, Address, Fault, Wrong
 
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")  # as Docker looks for them
 PREDICTION = 10  # seconds

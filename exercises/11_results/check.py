@@ -9,9 +9,18 @@ from celery.backends.rpc import RPCBackend
 from celery.exceptions import ImproperlyConfigured
 from kombu.utils.url import maybe_sanitize_url
 
-from lab.fault import Wrong, printable
-from lab.observe import ANSWER, AWAY, Address, NotAnswering, NothingListens, ask
-from lab.student import AfterReturn, nothing_after_return
+from lab.course.kit import (
+    ANSWER,
+    AWAY,
+    Address,
+    AfterReturn,
+    NotAnswering,
+    NothingListens,
+    Wrong,
+    ask,
+    nothing_after_return,
+    printable,
+)
 
 DEADLINE = 35  # seconds; a prediction takes 10 by now, and may have to wait as long for a pool process
 FREE = 11  # seconds for a pool process to be free; predictions of exercise 09's check keep all of them busy for 10

@@ -11,23 +11,18 @@ from dataclasses import asdict, replace
 from urllib.parse import quote
 
 from lab.fault import Fault, counted
-from lab.folder import Claim, Folder
-from lab.keeper import Keeper, Record
-from lab.observe import (
-    Address,
-    answers,
-    ask_workers,
-    flower_answers,
-    flower_port,
-    give_back,
-    held,
-    port_holder,
-    takes_messages,
-    wait_until,
-    waiting,
-    workers,
-)
-from lab.servers import Server, Servers, allow_files, await_child, free_port
+from lab.messages import give_back
+from lab.probe.address import Address
+from lab.probe.login import answers
+from lab.probe.ports import port_holder
+from lab.probe.queue import waiting
+from lab.probe.rabbitmq import takes_messages
+from lab.probe.wait import wait_until
+from lab.probe.web import flower_answers, flower_port
+from lab.probe.workers import ask_workers, held, workers
+from lab.run.folder import Claim, Folder
+from lab.run.keeper import Keeper, Record
+from lab.run.servers import Server, Servers, allow_files, await_child, free_port
 
 WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by hand is celery@…
 START = 30  # seconds that worker and Flower may take to start; 2 on an idle machine

@@ -1,117 +1,36 @@
 """What happens to predictions, told as it happens: Celery's events, the broker's counts, and the workers' answers."""
 
-import os
 import socket
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 import psutil
 from celery.utils.nodenames import nodesplit
-from kombu import Consumer
 
 from lab.fault import Fault
-from lab.history import ACTIVE, PROCESSES, has, is_fact, is_name, is_number
-from lab.observe import ANSWER, AWAY, ONCE, Totals, ask_workers, takes_messages, totals, wait_until
+from lab.live.events import HEARING, LOOK, hearing, switch_events_on
+from lab.live.history import ACTIVE, PROCESSES, has, is_fact, is_name
+from lab.probe.address import Address
+from lab.probe.connection import ANSWER, AWAY, ONCE
+from lab.probe.rabbitmq import Totals, takes_messages, totals
+from lab.probe.workers import ask_workers
 
-LOOK = 0.1  # seconds between two looks for events
-HEARING = 1  # seconds in which every worker answers a question to all of them
 EVERY = 0.5  # seconds between two rounds of questions to workers
 COUNT = 0.25  # seconds between two questions to the broker
 ROLL_CALL = 5  # seconds between two calls to all workers to send events; Flower's come as often
 GONE = 15  # seconds without a sign of a worker elsewhere; its heartbeat comes every 2
-DAY = 24 * 3600  # seconds: an event from before, or after, has a clock that says nothing
 QUEUES = 50  # that are counted: whoever may send events may name as many as they like
 MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)  # what reading something odd raises
-TTL = 60  # seconds that an event waits for a busy follower; Celery's 5 would lose the end of a large burst
-EVENTS_SWITCHED_ON = {"ok": "task events enabled"}  # what a worker answers that sent none of its tasks
 KINDS = {"sent", "received", "started", "succeeded", "failed", "retried", "rejected", "revoked"}
 WHY = 200  # characters of an error that are kept
 
 
-@contextmanager
-def hearing(app, note, unread=lambda: None):
-    """Call note(event) for each event of workers and producers from now on, in a thread, which is yielded.
-
-    unread() is called for each that cannot be read: whoever may send messages may send events, of whatever form. The
-    thread ends when the broker goes away.
-    """
-    heard, over, mark = threading.Event(), threading.Event(), f"{os.getpid()}-{time.monotonic_ns()}"
-
-    def hear(event):
-        if not is_event(event):
-            unread()
-        elif event["type"] != "lab-listens":
-            note(event | {"local_received": time.time()})
-        elif event.get("mark") == mark:
-            heard.set()
-
-    def receive(body, _):
-        for event in body if isinstance(body, list) else [body]:
-            hear(event)
-
-    def listen():
-        # Not Celery's own loop, which ends at the first message that it cannot read, and its queue with it.
-        with suppress(*AWAY), app.connection_for_read(transport_options=ONCE) as connection:
-            queue = app.events.Receiver(connection, queue_ttl=TTL).queue
-            options = {"callbacks": [receive], "no_ack": True, "accept": ["json"]}
-            with Consumer(connection, [queue], on_decode_error=lambda *_: unread(), **options):
-                while connection.connected and not over.is_set():
-                    hear_next(connection)
-
-    def hear_next(connection):
-        try:
-            connection.drain_events(timeout=LOOK)
-        except TimeoutError:
-            connection.heartbeat_check()
-        except AWAY:
-            raise
-        except Exception:  # whatever Kombu raises when what came is no event at all
-            unread()
-
-    def announced():
-        announcer.send("lab-listens", mark=mark)
-        return heard.wait(LOOK)
-
-    listener = threading.Thread(target=listen, daemon=True)
-    # A connection of its own: the app's pool may have one only, for whoever sends.
-    with (
-        app.connection_for_write(transport_options=ONCE) as connection,
-        app.events.Dispatcher(connection, buffer_while_offline=False) as announcer,
-    ):
-        connection.connect()
-        listener.start()
-        try:
-            # With Redis, events that come before the first look for them are lost: so hear one's own first.
-            wait_until(announced, HEARING)
-            yield listener
-        finally:
-            over.set()
-            listener.join(HEARING)
-
-
-def is_event(event):
-    """Whether it has what every event has: its kind, who sent it, and when, within a day from now; a task has an id."""
-    return (
-        isinstance(event, dict)
-        and isinstance(event.get("type"), str)
-        and is_name(event.get("hostname"))
-        and "@" in event["hostname"]
-        and is_number(event.get("timestamp"))
-        and abs(event["timestamp"] - time.time()) < DAY
-        and ("uuid" not in event or is_name(event["uuid"]))
-    )
-
-
-def switch_events_on(app, workers=None, connection=None):
-    """Let workers, by default all, send events of their tasks: their names, and of these who did not do so before."""
-    said = ask_workers(app, "enable_events", workers, HEARING, connection)
-    return list(said), [name for name, say in said.items() if say == EVENTS_SWITCHED_ON]
-
-
 class Follower:
-    """Tells what happens until it is closed, as facts: {"time": seconds since 1970, "fact": kind, …}. The kinds:
+    """Tells what happens until it is closed, as facts: {"time": seconds since 1970, "fact": kind, …}.
+
+    dashboard() is the base URL of RabbitMQ's dashboard, or None. The kinds of facts:
 
     sent, received, started, succeeded, failed, retried, rejected, revoked: Celery's event of a task (id; worker, unless
     sent; why, when it failed or is tried again; requeue, when rejected; runtime in seconds, when it succeeded).
@@ -124,10 +43,10 @@ class Follower:
     broker: whether it answers; why, if not. unread: how many events, or answers, could not be read so far (number).
     """
 
-    def __init__(self, desk):
-        self._app, self._desk = desk.app, desk
+    def __init__(self, app, dashboard):
+        self._app, self._dashboard = app, dashboard
         self._told = SimpleQueue()
-        self._queues = {desk.app.conf.task_default_queue}
+        self._queues = {app.conf.task_default_queue}
         self._signs = {}  # worker: when it was last heard
         self._pools = {}  # worker: its processes
         self._mains = {}  # worker: its main process, if it runs on this machine
@@ -233,8 +152,7 @@ class Follower:
         self._see_queues(connection, found)
 
     def _takes_messages(self):
-        broker = self._desk.broker
-        takes_messages(broker.url, self._desk.dashboard(broker))
+        takes_messages(self._app.conf.broker_url, self._dashboard())
 
     def _switch_events_on(self, workers, connection):
         found, _ = switch_events_on(self._app, workers, connection)
@@ -310,14 +228,14 @@ class Follower:
 
     def _count(self, connection):
         """Ready and Unacked of one moment: of RabbitMQ from its dashboard, if it has one, and otherwise Ready alone."""
-        broker, queues = self._desk.broker, sorted(self._queues)
+        broker, queues = Address(self._app.conf.broker_url), sorted(self._queues)
         if self._unread > self._unread_told:
             self._unread_told = self._unread
             self._tell("unread", number=self._unread)
         self._tell("asked")
         if broker.is_rabbitmq:
             with suppress(Fault):
-                counts = totals(self._desk.dashboard(broker), broker)
+                counts = totals(self._dashboard(), broker)
                 counts = {queue: counts.get(queue, Totals(0, 0)) for queue in queues}
                 ready = {queue: one.ready for queue, one in counts.items()}
                 return self._tell("counts", ready=ready, unacked=sum(one.unacked for one in counts.values()))

@@ -14,9 +14,10 @@ from celery.signals import after_task_publish, before_task_publish
 from prompt_toolkit import PromptSession
 from prompt_toolkit.patch_stdout import patch_stdout
 
-from lab.fault import Fault, printable
-from lab.observe import takes_messages, wait_until, workers
-from lab.student import in_own_line
+from lab.fault import Fault, in_own_line, printable
+from lab.probe.rabbitmq import takes_messages
+from lab.probe.wait import wait_until
+from lab.probe.workers import workers
 
 WIDTH = 300  # characters of a line that are shown; the log has all of it
 LOOK = 0.2  # seconds between two looks for output and results

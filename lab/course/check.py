@@ -1,7 +1,7 @@
 """Run the check of an exercise in a process of its own, with a deadline, and hear line by line what it finds.
 
 A check imports what the student wrote: a fresh process sees every edit, and nothing that the student's code does,
-not even an endless loop, can reach the lab. `python -m lab.check FOLDER` writes one JSON object per line.
+not even an endless loop, can reach the lab. `python -m lab.course.check FOLDER` writes one JSON object per line.
 """
 
 import fcntl
@@ -70,7 +70,7 @@ def run(exercise, tell=lambda line: None):
 @contextmanager
 def process_of(exercise):
     """The process in which a check runs; at the end, however that comes, nothing is left that it started."""
-    command = [sys.executable, "-m", "lab.check", str(exercise.path)]
+    command = [sys.executable, "-m", "lab.course.check", str(exercise.path)]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, text=True, start_new_session=True)
     killer = threading.Timer(2 * exercise.deadline, kill_all, [process])  # for code that swallows every exception
@@ -142,10 +142,10 @@ def main(folder):
         lines.write(f"\n{json.dumps(what)}\n")  # apart from whatever the student's files wrote there
         lines.flush()
 
-    from lab.course import Exercise
-    from lab.desk import Desk
+    from lab.course.desk import Desk
+    from lab.course.exercise import Exercise
     from lab.fault import Fault, of_our_own, of_this_machine
-    from lab.observe import AWAY
+    from lab.probe.connection import AWAY
 
     awaited = "the first fact"
 
@@ -185,7 +185,8 @@ def main(folder):
 
 def too_long(late, awaited, seconds):
     """What a check was at when its deadline passed, as a Fault: a line of the student's own, or what it waited for."""
-    from lab.desk import Desk, TooLong
+    from lab.course.desk import Desk
+    from lab.course.wrong import TooLong
     from lab.fault import Fault
 
     folder, own = os.getcwd(), None

@@ -8,7 +8,6 @@ import itertools
 import os
 import re
 import sys
-import traceback
 from contextlib import suppress
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,7 +16,7 @@ from celery import Celery
 from celery.app.defaults import SETTING_KEYS
 from celery.signals import before_task_publish
 
-from lab.fault import Wrong
+from lab.fault import Wrong, in_own_line, own_line
 
 TASK = "my_ml_app.predict"
 POOL = 10  # connections: who asks workers, listens and sends at the same time would wait for ever with the student's 1
@@ -231,21 +230,6 @@ def with_configuration(found, file):
         raise OtherModule(error=error) from None
     except Exception as error:
         raise NotImportable(file=file, error=in_own_line(error)) from None
-
-
-def in_own_line(error, *programs):
-    """An error as a sentence, with the last of the student's own lines that it came through."""
-    if isinstance(error, SyntaxError):
-        where = f" ({os.path.basename(error.filename)}, line {error.lineno})" if error.filename else ""
-        return f"{type(error).__name__}: {error.msg}{where}"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{own_line(error, *programs)}"
-
-
-def own_line(error, *programs):
-    """The last of the student's own lines that an error came through, in parentheses; nothing without."""
-    files = (*programs, "my_ml_app.py", "celeryconfig.py")
-    own = [f for f in traceback.extract_tb(error.__traceback__) if os.path.basename(f.filename) in files]
-    return f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
 
 
 def in_printed_line(text):

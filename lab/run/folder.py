@@ -12,9 +12,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from lab.fault import Fault
-from lab.observe import user, wait_until
+from lab.paths import ROOT
+from lab.probe.ports import user
+from lab.probe.wait import wait_until
 
-OWN = Path(__file__).resolve().parent.parent / ".lab"  # the folder of a lab started in its own repository
+OWN = ROOT / ".lab"  # the folder of a lab started in its own repository
 SOON = 1  # seconds in which nobody wonders
 START = 90  # seconds that another lab may take to start
 

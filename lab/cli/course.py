@@ -1,34 +1,23 @@
-"""The course's commands: new, list, check, hint, watch, reset, solution, and, for teachers, report and dev."""
+"""The student's commands: new, list, check, watch, hint, reset, solution."""
 
 import os
-import re
 import shlex
 import shutil
-import subprocess
 import sys
-import textwrap
-import time
-from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 import click
-import psutil
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from lab import check as checker
-from lab.course import FOLDER, course
+from lab.cli.terminal import columns, filled, line, show
+from lab.course import check as checker
+from lab.course.exercise import course
+from lab.course.handout import handed_out, is_labs, is_students
+from lab.course.progress import FILE, Progress
+from lab.course.watch import fingerprint, wait_for_change
 from lab.fault import Fault, plain
-from lab.progress import FILE, Progress, as_json, as_junit, predicted
+from lab.paths import ROOT
 
 AGAIN = 10  # seconds until a check is tried again that failed for what goes away by itself
-LOOK = 0.5  # seconds between two looks at what could have changed
-SERVERS = re.compile(r"celery|flower|rabbitmq|beam|valkey|redis|docker", re.IGNORECASE)
-ROOT = FOLDER.parent
-ROOMS = ("benchmarks", "exercises", "lab", "monitoring", "tests")
-TEACHING = FOLDER / "TEACHING.md"
 
 
 class Number(click.ParamType):
@@ -46,33 +35,6 @@ class Number(click.ParamType):
 
 
 NUMBER = Number()
-
-
-def filled(text, width):
-    """A text with lines of so many characters, broken between words but never within `code`, which can be copied."""
-    text = re.sub("`.*?`", lambda code: code[0].replace(" ", "\0"), " ".join(text.split()))
-    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
-
-
-def columns():
-    """How wide a line of text may be: as the terminal; in a file or a pipe, without an end."""
-    return max(shutil.get_terminal_size().columns - 1, 20) if sys.stdout.isatty() else 1_000_000
-
-
-def line(mark, text, **style):
-    """One line after a mark."""
-    text = "\n".join(filled(part, columns() - 4) for part in text.splitlines())
-    click.echo(f"  {click.style(mark, **style) if style else mark} " + text.replace("\n", "\n    "))
-
-
-def show(text):
-    """Show a text of ours: its paragraphs, and its blocks of code as they can be copied."""
-    for number, part in enumerate(re.split(r"^ *```.*$\n?", text, flags=re.MULTILINE)):
-        if number % 2:
-            click.echo(textwrap.dedent(part))
-        elif part := part.strip():
-            for paragraph in re.split(r"\n\s*\n", part):
-                click.echo(filled(paragraph.replace("**", ""), columns()) + "\n")
 
 
 def say(what):
@@ -154,31 +116,6 @@ def explain(exercise, progress):
     line(f"{answer})", f"{choices[answer]} ({'you were right' if letter == answer else 'this is right'})", bold=True)
     click.echo()
     show(exercise.why.removeprefix(f"**{answer})** "))
-
-
-def handed_out():
-    """What a new folder gets: {path in it: stub}, each file as the first exercise with it hands it out."""
-    return {
-        stub.relative_to(exercise.path / "stub"): stub for exercise in reversed(course()) for stub in exercise.stubs
-    }
-
-
-@cache
-def own_files():
-    """What a student's folder can have of the course, as paths in it."""
-    ends_up = [file.relative_to(exercise.path / "solution") for exercise in course() for file in exercise.solutions]
-    return frozenset([*handed_out(), *ends_up])
-
-
-def is_students(folder):
-    """Whether a folder has something of the course in it."""
-    return any((folder / name).exists() for name in (FILE, *handed_out()))
-
-
-def is_labs(folder):
-    """Whether a folder is the lab's own, or a room of it: there everything is solved."""
-    parts = Path(os.path.relpath(folder.resolve(), ROOT)).parts
-    return not parts or parts[0] in ROOMS or (parts[0].startswith(".") and parts[0] != os.pardir)
 
 
 def own_progress():
@@ -307,38 +244,6 @@ def watch(heed_interrupt, exercise):
         exercise = unsolved(progress)
 
 
-def wait_for_change(before, heed_interrupt, seconds=float("inf")):
-    """Return when the fingerprint is another one than before, or after so many seconds."""
-    begin = time.monotonic()
-    while fingerprint() == before and time.monotonic() - begin < seconds:
-        heed_interrupt()
-        time.sleep(LOOK)
-
-
-def fingerprint():
-    """What a check may depend on and a look can see: the student's files and pictures, this user's servers, and ports.
-
-    Polled, since not every file system tells of changes. A worker's pool comes and goes without a change. Logs do not
-    count, which a worker or `nohup` writes into this folder.
-    """
-    files = {path: None for path in Path(".lab/runs").glob("*.svg")}
-    for path in {*own_files(), *Path().glob("*.py")}:
-        with suppress(OSError):
-            files[path] = path.stat().st_mtime_ns, path.stat().st_size
-    servers, mine, here = {}, psutil.Process().username(), os.getcwd()
-    for process in psutil.process_iter(["name", "username", "ppid"]):
-        name = process.info["name"] or ""
-        with suppress(psutil.Error):
-            if process.info["username"] == mine and (
-                SERVERS.search(name) or ("ython" in name and process.cwd() == here)
-            ):
-                servers[process.pid] = process.info["ppid"]
-    ports = set()
-    with suppress(psutil.AccessDenied):  # macOS shows them to root only
-        ports = {one.laddr.port for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
-    return files, {pid for pid, parent in servers.items() if parent not in servers}, ports
-
-
 @click.command()
 @click.argument("exercise", metavar="[N]", required=False, type=NUMBER)
 def hint(exercise):
@@ -386,73 +291,4 @@ def solution(exercise):
         show(exercise.hints[-1])
 
 
-@click.command()
-@click.argument("folders", metavar="[DIR …]", nargs=-1, type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json", "junit"]),
-    default="table",
-    show_default=True,
-    help="JSON and JUnit's XML are for programs.",
-)
-def report(folders, form):
-    """Show who got where, one student per folder. The exit status is 0 when every exercise of all has passed."""
-    exercises = course()
-    students = {folder: Progress(folder).everything(exercises) for folder in folders if folder.is_dir()}
-    students = students or {Path.cwd().name: own_progress().everything(exercises)}
-    students = {plain(who): records for who, records in students.items()}
-    if form == "table":
-        Console(highlight=False, width=columns() + 1).print(as_table(exercises, students))
-    else:
-        click.echo({"json": as_json, "junit": as_junit}[form](exercises, students))
-    sys.exit(not all(one["passed"] for records in students.values() for one in records.values()))
-
-
-def as_table(exercises, students):
-    columns = "who", "exercise", "passed (UTC)", "took", "checks", "hints", "predicted", "what was found last"
-    table = Table(*columns, box=None, pad_edge=False)
-    for who, records in students.items():
-        for exercise in exercises:
-            one = records[exercise.path.name]
-            name, passed = f"{exercise.label} {exercise.title}", (one["passed"] or "–")[:16].replace("T", " ")
-            seconds = "–" if one["seconds"] is None else f"{one['seconds']:.1f} s"
-            found = (one["facts"] or ["never checked"])[-1]
-            row = who, name, passed, seconds, str(one["checks"]), str(one["hints"])
-            row = *row, predicted(exercise, one), found
-            table.add_row(*map(escape, row))
-    return table
-
-
-@click.group()
-def dev():
-    """For whoever adds an exercise."""
-
-
-@dev.command("check")
-@click.argument("exercise", metavar="[N]", required=False, type=NUMBER)
-def dev_check(exercise):
-    """Prove that every stub fails, every reference passes, and every wrong state is recognised."""
-    selected = ["-k", exercise.path.name] if exercise else []
-    sys.exit(subprocess.call([sys.executable, "-m", "pytest", "tests/test_exercises.py", *selected], cwd=ROOT))
-
-
-@dev.command("table")
-def dev_table():
-    """Write the table of wrong states into exercises/TEACHING.md."""
-    before, begin, rest = TEACHING.read_text(encoding="utf-8").partition("<!-- wrong states -->\n")
-    _, end, after = rest.partition("<!-- end -->")
-    TEACHING.write_text(before + begin + table_of_wrong_states() + end + after, encoding="utf-8")
-
-
-def table_of_wrong_states():
-    """Every wrong state that the checks recognise, and the sentence that each says, as Markdown."""
-    rows = ["| | The check says | and what to do |", "| --- | --- | --- |"]
-    for exercise in course():
-        for kind in exercise.wrong_states.values():
-            sentence, todo = (" ".join(text.split()).replace("|", "\\|") for text in (kind.__doc__, kind.next))
-            rows.append(f"| {exercise.label} | {sentence} | {todo} |")
-    return "\n".join(rows) + "\n"
-
-
-COMMANDS = [new, list_, check, watch, hint, reset, solution, report, dev]
+COMMANDS = [new, list_, check, watch, hint, reset, solution]

@@ -9,34 +9,38 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from lab.desk import OtherArguments
 from lab.fault import Fault
-from lab.history import OVER
-from lab.observe import ANSWER, AWAY, ask, ask_workers, take_back
+from lab.live.history import OVER
+from lab.messages import OtherArguments, send, take_back
+from lab.probe.connection import ANSWER, AWAY
+from lab.probe.login import ask
+from lab.probe.workers import ask_workers
 
 AGAIN = 1  # seconds until what could not be sent is tried again
 QUIET = 5  # seconds in which nothing happens, and nobody has a prediction, until it is called lost
 
 
 class Burst:
-    """Sends number predictions from a thread of its own, evenly over some seconds, and counts how they end.
+    """Sends number messages for a task to its queue from a thread of its own, evenly over some seconds, and counts
+    how the predictions end.
 
     seconds is what each is asked to take; None leaves that to the worker. sent counts what the broker has taken,
     outcomes how these ended. problem is why nothing can be sent at the moment, fault why nothing ever can, or None.
     """
 
-    def __init__(self, desk, number, seconds=None, over=0):
-        self._desk, self.number, self._seconds, self._spread = desk, number, seconds, over
+    def __init__(self, task, queue, number, seconds=None, over=0):
+        self._task, self._queue, self._app = task, queue, task.app
+        self.number, self._seconds, self._spread = number, seconds, over
         self._mark = f"burst-{uuid.uuid4().hex[:8]}"
         self._outstanding = {}
         self.sent, self.outcomes, self._odd, self.before = 0, Counter(), None, 0
         self.problem = self.fault = None
-        self._deaf = seconds is not None and not reads(desk.task, "seconds")
+        self._deaf = seconds is not None and not reads(task, "seconds")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send_all, daemon=True)
         self._begin = None
         self._last = time.monotonic()
-        desk.app.conf.task_send_sent_event = True  # so that whoever follows knows since when each waits
+        task.app.conf.task_send_sent_event = True  # so that whoever follows knows since when each waits
 
     def start(self, before=0):
         """Begin to send. before is how many messages are in the queue, or with workers, already."""
@@ -120,12 +124,12 @@ class Burst:
 
         Those are revoked: the workers that run now discard them.
         """
-        ask(self._desk.app.conf.broker_url)
+        ask(self._app.conf.broker_url)
         left = set(tasks)
         try:
             revoked = {"headers": {"burst": self._mark}, "terminate": False, "signal": "TERM"}
-            ask_workers(self._desk.app, "revoke_by_stamped_headers", **revoked)
-            take_back(self._desk.app, self._desk.queue, left)
+            ask_workers(self._app, "revoke_by_stamped_headers", **revoked)
+            take_back(self._app, self._queue, left)
         except AWAY as error:
             raise Fault(f"The broker does not answer: {error}") from None
         finally:
@@ -148,9 +152,9 @@ class Burst:
         self._outstanding[task] = True
         while not self._stop.is_set():
             try:
-                self._desk.task.apply_async((payload,), **options)
-            except TypeError as error:
-                self.fault = OtherArguments(error=error)
+                send(self._task, payload, **options)
+            except OtherArguments as fault:
+                self.fault = fault
                 break
             except Exception as error:
                 self.problem = " ".join(str(error).split()) or type(error).__name__

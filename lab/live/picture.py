@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lab.fault import printable
-from lab.follow import ROLL_CALL
+from lab.live.follow import ROLL_CALL
 
 WIDTH = 10  # inches; at DPI, the width of a README
 DPI = 120

@@ -13,25 +13,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab.course import FOLDER
-from lab.desk import Desk
 from lab.fault import Fault, printable
-from lab.folder import Claim, Folder
-from lab.observe import (
-    Address,
-    ManagementAway,
-    NotAnswering,
-    flower_answers,
-    flower_port,
-    management,
-    pools,
-    port_holder,
-    takes_messages,
-    within,
-)
-from lab.servers import RABBITMQ
+from lab.paths import ROOT
+from lab.probe.address import Address
+from lab.probe.login import NotAnswering
+from lab.probe.ports import port_holder
+from lab.probe.rabbitmq import ManagementAway, management, takes_messages
+from lab.probe.wait import within
+from lab.probe.web import flower_answers, flower_port
+from lab.probe.workers import pools
+from lab.run import running
+from lab.run.folder import Claim, Folder
+from lab.run.servers import RABBITMQ
 
-REQUIREMENTS = FOLDER.parent / "requirements.txt"
+REQUIREMENTS = ROOT / "requirements.txt"
 PATIENCE = 6  # seconds that one question may take
 HELD = "See below which program holds its port, and start it again"
 LONG = 1000  # characters that one line may have
@@ -117,11 +112,10 @@ def join(app):
     In a student's folder, ask what stands in for their broker, as the checks do.
     """
     servers, stack = (Claim.held(part, [Path(".lab")]) for part in ("servers", "stack"))
-    if not servers:
-        Desk().join(app.conf.broker_url)
-    for role, variable in (("broker", "CELERY_BROKER_URL"), ("results", "CELERY_RESULT_BACKEND")):
-        if servers.get(role):
-            os.environ[variable] = servers[role]["url"]
+    if servers:
+        running.use(servers)
+    else:
+        running.join(app.conf.broker_url)
     return (servers.get("broker") or {}).get("dashboard"), stack.get("flower")
 
 

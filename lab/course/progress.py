@@ -1,4 +1,4 @@
-"""What a student has done so far: progress.json in the student's folder, and a teacher's report of it."""
+"""What a student has done so far: progress.json in the student's folder."""
 
 import json
 import math
@@ -8,7 +8,6 @@ import shlex
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from xml.etree import ElementTree
 
 from lab.fault import Fault, plain
 
@@ -107,45 +106,3 @@ def record(found):
     if one.keys() != NOTHING.keys() or min(numbers) < 0 or not math.isfinite(one["seconds"] or 0):
         raise ValueError
     return one
-
-
-def predicted(exercise, one):
-    """What a student predicted and what is right, in a word or three; a dash where nothing was predicted."""
-    letter, answer = one["predicted"], exercise.prediction[2]
-    return "–" if not letter else f"{letter}, right" if letter == answer else f"{letter}, not {answer}"
-
-
-def as_json(course, students):
-    """One object per student: who, complete, and each exercise's record, with the answer that was right."""
-    return json.dumps(
-        [
-            {
-                "who": who,
-                "complete": all(records[exercise.path.name]["passed"] for exercise in course),
-                "exercises": {
-                    exercise.path.name: records[exercise.path.name] | {"right": exercise.prediction[2]}
-                    for exercise in course
-                },
-            }
-            for who, records in students.items()
-        ],
-        indent=1,
-    )
-
-
-def as_junit(course, students):
-    """One test suite per student, one test case per exercise; what is not passed is a failure."""
-    suites = ElementTree.Element("testsuites")
-    for who, records in students.items():
-        suite = ElementTree.SubElement(suites, "testsuite", name=who, tests=str(len(course)))
-        for exercise in course:
-            one = records[exercise.path.name]
-            name = f"{exercise.label} {exercise.title}"
-            case = ElementTree.SubElement(suite, "testcase", classname=who, name=name, time=str(one["seconds"] or 0))
-            found = [*one["facts"], f"predicted: {predicted(exercise, one)}"]
-            ElementTree.SubElement(case, "system-out").text = "\n".join(found)
-            if not one["passed"]:
-                ElementTree.SubElement(case, "failure", message=(one["facts"] or ["never checked"])[-1])
-        suite.set("failures", str(len(suite.findall("testcase/failure"))))
-    ElementTree.indent(suites)
-    return ElementTree.tostring(suites, encoding="unicode")

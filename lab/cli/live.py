@@ -1,0 +1,122 @@
+"""The commands view, burst and picture."""
+
+import math
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from lab.cli.signals import heed_interrupt
+from lab.cli.terminal import show_fact, tell
+from lab.fault import Fault
+
+DAY = 24 * 3600  # seconds
+
+
+@click.command()
+def view():
+    """Show what happens, whoever sends, and draw it at the end."""
+    from lab.course.desk import Desk
+    from lab.live.view import follow
+
+    desk = Desk()
+    tell("Ctrl-C ends this.")
+    with recording_of(desk) as recording:
+        follow(recording, desk.broker, heed=heed_interrupt)
+    draw_what_happened(recording)
+
+
+def number(_, __, value):
+    """Refuse NaN, which is in every range."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("give a number of seconds.")
+    return value
+
+
+@click.command()
+@click.argument("number", metavar="[N]", default=60, type=click.IntRange(min=1))
+@click.option("--seconds", type=click.FloatRange(0, DAY), callback=number, help="How long each is asked to take.")
+@click.option(
+    "--over", type=click.FloatRange(0, DAY), callback=number, default=0, help="Send them evenly over so many seconds."
+)
+def burst(number, seconds, over):
+    """Send N predictions, show what happens, and draw it.
+
+    Without N, 60. What it saw, and the picture of it, are kept in .lab/runs.
+    """
+    from lab.course.desk import Desk
+    from lab.live.burst import Burst
+    from lab.live.view import follow
+
+    desk = Desk()
+    list(desk.ready())
+    sent = Burst(desk.task, desk.queue, number, seconds, over)
+    with recording_of(desk) as recording:
+        done = follow(recording, desk.broker, sent, heed_interrupt)
+        sent.stop()
+        waiting = sent.waiting(recording.history)
+        if not done and waiting:
+            tell(f"{len(waiting)} of {sent.sent} predictions have not begun.")
+            try:
+                wanted = sys.stdin.isatty() and click.confirm("Take them back out of the queue?")
+                sent.note_all(recording.take())  # what happened while that was asked
+                if wanted and (left := sent.withdraw(sent.waiting(recording.history))):
+                    tell(f"{left} of them were not found in time. The workers that run now will discard them.")
+            except (click.Abort, KeyboardInterrupt):
+                tell()
+            except Fault as fault:
+                tell(f"They stay in the queue. {fault.sentences()}")
+        sent.note_all(recording.take())
+    if sent.fault:
+        raise sent.fault
+    tell(sent.summary(recording.history))
+    draw_what_happened(recording)
+    if not done:
+        sys.exit(130)
+
+
+@click.command()
+@click.argument("file", metavar="[FILE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def picture(file):
+    """Draw the last view or burst once more, or the one in FILE."""
+    if file:
+        return show_picture(file)
+    for latest in sorted(Path(".lab/runs").glob("*.jsonl"), reverse=True):
+        with suppress(Fault):  # a view that has not seen anything yet
+            return show_picture(latest)
+    raise Fault("There is nothing to draw yet", "Send a burst: `python -m lab burst 60 --seconds 1`")
+
+
+def recording_of(desk):
+    """A Recording of what happens at the student's broker, with its file in .lab/runs."""
+    from lab.live.recording import Recording
+    from lab.run import running
+    from lab.run.folder import Folder
+
+    return Recording(desk.app, lambda: running.dashboard(desk.broker), Folder().data("runs"))
+
+
+def draw_what_happened(recording):
+    if recording.happened:
+        show_picture(recording.path)
+    else:
+        tell("No prediction was seen, so there is nothing to draw.")
+
+
+def show_picture(run):
+    """Draw what is in the file of a view or a burst. Raises Fault."""
+    from lab.live.history import History
+    from lab.live.picture import draw
+
+    try:
+        for path in draw(History.read(run), run):
+            show_fact("picture", os.path.relpath(path))
+        show_fact("its data", os.path.relpath(run))
+    except KeyboardInterrupt:
+        tell("Not drawn. `python -m lab picture` draws it.")
+        raise
+
+
+COMMANDS = [view, burst, picture]

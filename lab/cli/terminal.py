@@ -1,0 +1,64 @@
+"""How the commands print: as long as somebody reads, as wide as there is room, in the terminal's letters."""
+
+import os
+import re
+import shutil
+import sys
+import textwrap
+
+import click
+
+from lab.fault import plain
+
+
+def tell(sentence=""):
+    """Print, as long as there is somebody to read it."""
+    try:
+        print(plain(sentence), flush=True)
+    except OSError:
+        to_nobody()
+
+
+def show_fact(name, fact):
+    """Print a fact behind its name, as a row of a table."""
+    tell(f"{name:<10} {fact}")
+
+
+def to_nobody():
+    """Let output go nowhere from now on: the terminal is closed."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+
+
+def in_ascii(error):
+    """What stands for characters that a terminal of another encoding than UTF-8 does not have."""
+    signs = {"✓": "+", "✗": "x", "→": ">", "…": "...", "–": "-", "·": "-", "“": '"', "”": '"'}
+    return "".join(signs.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
+
+
+def filled(text, width):
+    """A text with lines of so many characters, broken between words but never within `code`, which can be copied."""
+    text = re.sub("`.*?`", lambda code: code[0].replace(" ", "\0"), " ".join(text.split()))
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
+
+
+def columns():
+    """How wide a line of text may be: as the terminal; in a file or a pipe, without an end."""
+    return max(shutil.get_terminal_size().columns - 1, 20) if sys.stdout.isatty() else 1_000_000
+
+
+def line(mark, text, **style):
+    """One line after a mark."""
+    text = "\n".join(filled(part, columns() - 4) for part in text.splitlines())
+    click.echo(f"  {click.style(mark, **style) if style else mark} " + text.replace("\n", "\n    "))
+
+
+def show(text):
+    """Show a text of ours: its paragraphs, and its blocks of code as they can be copied."""
+    for number, part in enumerate(re.split(r"^ *```.*$\n?", text, flags=re.MULTILINE)):
+        if number % 2:
+            click.echo(textwrap.dedent(part))
+        elif part := part.strip():
+            for paragraph in re.split(r"\n\s*\n", part):
+                click.echo(filled(paragraph.replace("**", ""), columns()) + "\n")

@@ -1,0 +1,1 @@
+"""The exercises, their checks, what a student wrote, and how far they got."""

@@ -1,0 +1,87 @@
+"""What the checks of exercises are made of. A check.py imports from here, and from nowhere else in lab/.
+
+A check is a function: `check(desk)` yields facts, as sentences, and raises the first wrong state that it finds.
+The Desk (lab/course/desk.py) is the student's world: app, task, queue, workers, predictions, Flower. Beside it:
+
+To say something: Wrong is the base of a wrong state (a docstring, and `next`), Fault of what has no name; printable and
+counted make text and numbers fit to be shown; is_of_a_check tells a check's own tasks from a student's.
+
+To read what the student wrote: settings, tree, nothing_after_return; TASK is the name that the task must have. Program
+runs a program of theirs in a terminal, and in_printed_line finds the error in what it printed.
+
+To ask servers: Address is a parsed URL; ask logs in there, answers says whether that works; get is HTTP; waiting,
+consumers, first_message and totals look into queues; ask_workers is `celery inspect`; running is what a lab runs here.
+AWAY and ODD are what they raise when nobody answers, or something odd does. ANSWER is how many seconds they wait.
+
+To start a server of the check's own: Keeper ends it however the check ends; free_port, await_child, VALKEY_START.
+
+To read what a burst or a view saw: History.
+
+And the wrong states that several exercises recognise.
+"""
+
+from lab.course.desk import broker_of
+from lab.course.prediction import is_of_a_check
+from lab.course.student import (
+    TASK,
+    AfterReturn,
+    AlwaysEager,
+    AsyncPredict,
+    MisspeltSetting,
+    NoApp,
+    NotAList,
+    NotAssigned,
+    NoTimeZone,
+    NotImportable,
+    OtherFormat,
+    OtherModule,
+    Program,
+    SendsAtImport,
+    in_printed_line,
+    nothing_after_return,
+    settings,
+    tree,
+)
+from lab.course.wrong import (
+    NotConnected,
+    NotReady,
+    NotRegistered,
+    NoWorker,
+    OtherApp,
+    OtherFolder,
+    OtherName,
+    OtherQueue,
+    SameName,
+    Silent,
+    StaleCode,
+    Suspended,
+    TooLong,
+    Unreadable,
+)
+from lab.fault import Fault, Wrong, counted, printable
+from lab.live.history import History
+from lab.messages import OtherArguments
+from lab.probe.address import LOCAL, Address, UnreadableAddress, hidden, place, why_unreadable
+from lab.probe.connection import ANSWER, AWAY
+from lab.probe.login import (
+    GuestFromElsewhere,
+    NoDatabase,
+    NoMachine,
+    NoProtocol,
+    NotAnswering,
+    NothingListens,
+    OtherServer,
+    RedisRefuses,
+    UnknownProtocol,
+    WrongPassword,
+    WrongVirtualHost,
+    answers,
+    ask,
+)
+from lab.probe.queue import consumers, first_message, waiting
+from lab.probe.rabbitmq import BrokerFull, ManagementAway, Totals, totals
+from lab.probe.web import ODD, get
+from lab.probe.workers import ask_workers
+from lab.run import running
+from lab.run.keeper import Keeper
+from lab.run.servers import VALKEY_START, await_child, free_port

@@ -1,0 +1,46 @@
+"""See that a student has changed or started something."""
+
+import os
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from lab.course.handout import own_files
+
+LOOK = 0.5  # seconds between two looks at what could have changed
+SERVERS = re.compile(r"celery|flower|rabbitmq|beam|valkey|redis|docker", re.IGNORECASE)
+
+
+def wait_for_change(before, heed_interrupt, seconds=float("inf")):
+    """Return when the fingerprint is another one than before, or after so many seconds."""
+    begin = time.monotonic()
+    while fingerprint() == before and time.monotonic() - begin < seconds:
+        heed_interrupt()
+        time.sleep(LOOK)
+
+
+def fingerprint():
+    """What a check may depend on and a look can see: the student's files and pictures, this user's servers, and ports.
+
+    Polled, since not every file system tells of changes. A worker's pool comes and goes without a change. Logs do not
+    count, which a worker or `nohup` writes into this folder.
+    """
+    files = {path: None for path in Path(".lab/runs").glob("*.svg")}
+    for path in {*own_files(), *Path().glob("*.py")}:
+        with suppress(OSError):
+            files[path] = path.stat().st_mtime_ns, path.stat().st_size
+    servers, mine, here = {}, psutil.Process().username(), os.getcwd()
+    for process in psutil.process_iter(["name", "username", "ppid"]):
+        name = process.info["name"] or ""
+        with suppress(psutil.Error):
+            if process.info["username"] == mine and (
+                SERVERS.search(name) or ("ython" in name and process.cwd() == here)
+            ):
+                servers[process.pid] = process.info["ppid"]
+    ports = set()
+    with suppress(psutil.AccessDenied):  # macOS shows them to root only
+        ports = {one.laddr.port for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+    return files, {pid for pid, parent in servers.items() if parent not in servers}, ports

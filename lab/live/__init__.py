@@ -1,0 +1,1 @@
+"""What happens to predictions: followed, put together, kept, shown and drawn."""

@@ -1,0 +1,99 @@
+"""Celery's events of workers and tasks, heard as they come."""
+
+import os
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+from kombu import Consumer
+
+from lab.live.history import is_name, is_number
+from lab.probe.connection import AWAY, ONCE
+from lab.probe.wait import wait_until
+from lab.probe.workers import ask_workers
+
+LOOK = 0.1  # seconds between two looks for events
+HEARING = 1  # seconds in which every worker answers a question to all of them
+DAY = 24 * 3600  # seconds: an event from before, or after, has a clock that says nothing
+TTL = 60  # seconds that an event waits for a busy follower; Celery's 5 would lose the end of a large burst
+EVENTS_SWITCHED_ON = {"ok": "task events enabled"}  # what a worker answers that sent none of its tasks
+
+
+@contextmanager
+def hearing(app, note, unread=lambda: None):
+    """Call note(event) for each event of workers and producers from now on, in a thread, which is yielded.
+
+    unread() is called for each that cannot be read: whoever may send messages may send events, of whatever form. The
+    thread ends when the broker goes away.
+    """
+    heard, over, mark = threading.Event(), threading.Event(), f"{os.getpid()}-{time.monotonic_ns()}"
+
+    def hear(event):
+        if not is_event(event):
+            unread()
+        elif event["type"] != "lab-listens":
+            note(event | {"local_received": time.time()})
+        elif event.get("mark") == mark:
+            heard.set()
+
+    def receive(body, _):
+        for event in body if isinstance(body, list) else [body]:
+            hear(event)
+
+    def listen():
+        # Not Celery's own loop, which ends at the first message that it cannot read, and its queue with it.
+        with suppress(*AWAY), app.connection_for_read(transport_options=ONCE) as connection:
+            queue = app.events.Receiver(connection, queue_ttl=TTL).queue
+            options = {"callbacks": [receive], "no_ack": True, "accept": ["json"]}
+            with Consumer(connection, [queue], on_decode_error=lambda *_: unread(), **options):
+                while connection.connected and not over.is_set():
+                    hear_next(connection)
+
+    def hear_next(connection):
+        try:
+            connection.drain_events(timeout=LOOK)
+        except TimeoutError:
+            connection.heartbeat_check()
+        except AWAY:
+            raise
+        except Exception:  # whatever Kombu raises when what came is no event at all
+            unread()
+
+    def announced():
+        announcer.send("lab-listens", mark=mark)
+        return heard.wait(LOOK)
+
+    listener = threading.Thread(target=listen, daemon=True)
+    # A connection of its own: the app's pool may have one only, for whoever sends.
+    with (
+        app.connection_for_write(transport_options=ONCE) as connection,
+        app.events.Dispatcher(connection, buffer_while_offline=False) as announcer,
+    ):
+        connection.connect()
+        listener.start()
+        try:
+            # With Redis, events that come before the first look for them are lost: so hear one's own first.
+            wait_until(announced, HEARING)
+            yield listener
+        finally:
+            over.set()
+            listener.join(HEARING)
+
+
+def is_event(event):
+    """Whether it has what every event has: its kind, who sent it, and when, within a day from now; a task has an id."""
+    return (
+        isinstance(event, dict)
+        and isinstance(event.get("type"), str)
+        and is_name(event.get("hostname"))
+        and "@" in event["hostname"]
+        and is_number(event.get("timestamp"))
+        and abs(event["timestamp"] - time.time()) < DAY
+        and ("uuid" not in event or is_name(event["uuid"]))
+    )
+
+
+def switch_events_on(app, workers=None, connection=None):
+    """Let workers, by default all, send events of their tasks: their names, and of these who did not do so before."""
+    said = ask_workers(app, "enable_events", workers, HEARING, connection)
+    return list(said), [name for name, say in said.items() if say == EVENTS_SWITCHED_ON]

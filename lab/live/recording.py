@@ -1,0 +1,46 @@
+"""What happens from now on, kept in a file."""
+
+import json
+import os
+from datetime import datetime
+
+from lab.live.follow import Follower
+from lab.live.history import History
+
+
+class Recording:
+    """A History of what happens from now on, and a file with it in a folder: each fact a line of JSON.
+
+    dashboard() is the base URL of RabbitMQ's dashboard, or None.
+    """
+
+    def __init__(self, app, dashboard, folder):
+        self.history = History()
+        self.path = folder / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}.jsonl"
+        self._follower = Follower(app, dashboard)
+
+    def __enter__(self):
+        self._file = open(self.path, "x", encoding="utf-8")
+        self._follower.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self._follower.__exit__(*error)
+        self.take()
+        self._file.close()
+        if not self.happened:
+            self.path.unlink()
+
+    @property
+    def happened(self):
+        """Whether any prediction was heard of."""
+        return self.history.heard > 0
+
+    def take(self):
+        """Take what was told since the last time, and return the attempts that ended in it."""
+        for fact in self._follower.facts():
+            self._file.write(json.dumps(fact) + "\n")
+            self.history.note(fact)
+        self._file.flush()
+        ended, self.history.ended = self.history.ended, []
+        return ended

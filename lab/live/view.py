@@ -1,0 +1,170 @@
+"""The live view: the numbers of what happens, on one screen."""
+
+import time
+from contextlib import suppress
+
+from rich.bar import Bar
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from lab.fault import counted, printable
+from lab.live.numbers import LOOK, Numbers, shown
+from lab.probe.wait import wait_until
+
+LINE = 1  # seconds between two lines, where there is no terminal
+LAST = 2  # seconds after a burst in which the broker may count that nothing is unacknowledged any more
+BAR = 24  # columns of a bar
+UNITS = 40  # processes of a pool that are drawn one by one
+TROUBLE = 500  # characters of what is in the way
+ROWS = 20  # queues, and workers, that are shown
+
+
+def known(number):
+    return "–" if number is None else str(number)
+
+
+def as_line(numbers):
+    """All numbers in a line, for a file or a pipe; running is of so many processes."""
+    moment = numbers.moment
+    parts = [
+        f"{shown(numbers.elapsed):>7}",
+        f"sent {numbers.sent}",
+        f"Ready {known(moment.ready)}",
+        f"Unacked {known(moment.unacked)}",
+        f"running {moment.running}/{numbers.history.processes}",
+        f"done {moment.done}",
+        f"failed {moment.failed}",
+        f"{numbers.speed:.1f}/s",
+    ]
+    return "  ".join(parts)
+
+
+def as_screen(numbers, where, most):
+    """All numbers for a terminal. most is the greatest number of messages that has waited so far."""
+    history, moment = numbers.history, numbers.moment
+    head = Table.grid(padding=(0, 3))
+    head.add_row("sent", "Ready", "Unacked", "running", "done", "failed", "speed", style="dim")
+    head.add_row(
+        str(numbers.sent),
+        known(moment.ready),
+        known(moment.unacked),
+        str(moment.running),
+        str(moment.done),
+        Text(str(moment.failed), style="red" if moment.failed else ""),
+        f"{numbers.speed:.1f}/s",
+        style="dim" if history.answers is False else "",
+    )
+    rows = Table.grid(padding=(0, 2))
+    for queue, ready in sorted(history.ready.items())[:ROWS]:
+        bar = Bar(max(most, 1), 0, ready, width=BAR, color="bright_black")
+        rows.add_row("queue", named(queue), bar, f"{ready} Ready")
+    for worker, processes in sorted(history.pools.items())[:ROWS]:
+        busy = sum(attempt.worker == worker for attempt in history.running.values())
+        size = max(len(processes), busy)
+        units = Text("■" * min(busy, UNITS), style="blue") + Text("□" * (min(size, UNITS) - min(busy, UNITS)))
+        said = counted(len(processes), "thread" if processes[:1] == [None] else "process")
+        rows.add_row("worker", named(worker), units, f"{said}, {busy} busy")
+    if (hidden := len(history.pools) - ROWS) > 0:
+        rows.add_row("", f"and {hidden} workers more")
+    lines = [Text(f"{where}   {shown(numbers.elapsed)}", style="bold"), head]
+    lines += [rows] if rows.row_count else []
+    lines.append(Text(averages(numbers), style="dim"))
+    if numbers.burst:
+        lines.append(progress(numbers))
+    lines += [Text(printable(remark), style="yellow") for remark in numbers.remarks]
+    if history.unread:
+        lines.append(Text(unread(history), style="dim"))
+    for begin, _, fault in history.faults[-2:]:
+        lines.append(Text(f"after {shown(begin - history.begin)}: {printable(fault)}", style="red"))
+    if numbers.trouble:
+        lines.append(Text(printable(numbers.trouble, TROUBLE), style="red"))
+    return Group(*lines)
+
+
+def named(name):
+    """A name from elsewhere: no markup, no control sequences, and no longer than there is room."""
+    return Text(printable(name, 40))
+
+
+def averages(numbers):
+    if numbers.worked.value is None:
+        return "no prediction has ended yet"
+    waited = "" if numbers.waited.value is None else f"waited {shown(numbers.waited.value)}, and "
+    return f"a prediction {waited}worked {shown(numbers.worked.value)}, on average"
+
+
+def unread(history):
+    return f"{counted(history.unread, 'event')} could not be read"
+
+
+def progress(numbers):
+    burst = numbers.burst
+    line = Table.grid(padding=(0, 2))
+    left = f"about {shown(numbers.remaining)} left" if numbers.remaining else "estimating …"
+    bar = Bar(burst.number, 0, burst.finished, width=BAR, color="blue")
+    line.add_row(bar, f"{burst.finished} of {burst.number} finished", left if burst.finished < burst.number else "")
+    return line
+
+
+class Screen:
+    """Shows Numbers: in place where there is a terminal, otherwise as a line each second in which one has changed."""
+
+    def __init__(self, numbers, where):
+        self._numbers, self._where, self._most = numbers, where, 1
+        self._console = Console(highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=False)
+        self._in_place = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._line, self._due, self._said = None, 0, []
+
+    def __enter__(self):
+        if self._in_place:
+            self._live.start()
+        return self
+
+    def __exit__(self, error, *_):
+        if error and self._in_place:  # Ctrl-C has moved the cursor: leave what is there
+            self._numbers.look()
+        else:
+            self.show(last=True)
+        self._live.stop()
+
+    def show(self, last=False):
+        self._numbers.look()
+        self._most = max([self._most, *self._numbers.history.ready.values()])
+        if self._in_place:
+            self._live.update(as_screen(self._numbers, self._where, self._most), refresh=True)
+        elif last or time.monotonic() > self._due:
+            self._due = time.monotonic() + LINE
+            line = as_line(self._numbers)
+            if line[7:] != self._line or last:  # but for the time
+                self._line = line[7:]
+                print(line, flush=True)
+            said = [printable(one, TROUBLE) for one in [*self._numbers.remarks, self._numbers.trouble] if one]
+            for one in said:
+                if one not in self._said:
+                    print(one, flush=True)
+            self._said = said
+            if last:
+                print(averages(self._numbers))
+                if self._numbers.history.unread:
+                    print(unread(self._numbers.history))
+
+
+def follow(recording, where, burst=None, heed=lambda: None):
+    """Show what happens, and return whether the burst is over: Ctrl-C ends this before.
+
+    heed() raises KeyboardInterrupt when Ctrl-C came in a moment in which Python could not.
+    """
+    numbers = Numbers(recording, burst)
+    with suppress(KeyboardInterrupt), Screen(numbers, where) as screen:
+        while burst is None or not burst.is_over(recording.history):
+            heed()
+            screen.show()
+            if burst and not burst.began and numbers.is_ready:
+                burst.start(numbers.moment.ready + (numbers.moment.unacked or 0))
+            time.sleep(LOOK)
+        wait_until(lambda: heed() or screen.show() or numbers.is_settled, LAST, LOOK)
+        return True
+    return False

@@ -1,0 +1,86 @@
+"""What moves messages: sends them, takes them back, gives them back."""
+
+import json
+import time
+from contextlib import suppress
+
+from lab.fault import Wrong
+from lab.probe.address import Address
+from lab.probe.connection import AWAY, ONCE
+
+
+class OtherArguments(Wrong):
+    """predict cannot be called with one payload: {error}."""
+
+    next = "Let predict take one argument, the payload, as the lecture does"
+
+
+def send(task, payload, **options):
+    """Send a message for a task, with one payload, as a student's program does; options are apply_async's.
+
+    Raises OtherArguments, and what Celery raises when the broker does not take it.
+    """
+    try:
+        task.apply_async((payload,), **options)
+    except TypeError as error:
+        raise OtherArguments(error=error) from None
+
+
+def take_back(app, queue, tasks, seconds=5):
+    """Take those messages out of a queue whose task ids are in the set tasks, and out of that the ids of these.
+
+    What is left in tasks was not there, or not found in so many seconds: 100,000 messages may stand before it. All
+    others keep their places, however this ends.
+    """
+    deadline = time.monotonic() + seconds
+    with app.connection_for_write() as connection:
+        look = _take_back_from_redis if Address(app.conf.broker_url).is_redis else _take_back
+        look(connection, queue, tasks, deadline)
+
+
+def _take_back(connection, queue, tasks, deadline):
+    channel, seen = connection.default_channel, []
+
+    def look(message):
+        seen.append(message.delivery_tag)
+        if (task := (message.headers or {}).get("id")) in tasks:
+            channel.basic_ack(message.delivery_tag)
+            tasks.discard(task)
+
+    with suppress(*connection.channel_errors):  # there is no such queue
+        left = channel.queue_declare(queue, passive=True).message_count
+        channel.basic_consume(queue, callback=look)  # eight times as fast as basic_get
+        with suppress(TimeoutError):  # others take messages too
+            while tasks and len(seen) < left and (most := deadline - time.monotonic()) > 0:
+                connection.drain_events(timeout=min(most, 0.5))
+        channel.close()  # the others go back to where they were
+
+
+def _take_back_from_redis(connection, queue, tasks, deadline):
+    redis_, at = connection.default_channel.client, 0
+    while tasks and time.monotonic() < deadline and (page := redis_.lrange(queue, at, at + 999)):
+        at += len(page)  # from the newest on: what others send meanwhile moves this page further, and hides none
+        for message in page:
+            if (task := _task_of(message)) in tasks and redis_.lrem(queue, 1, message):
+                tasks.discard(task)
+                at -= 1
+
+
+def _task_of(message):
+    """The task id in a message as Kombu writes it into Redis; None when it is none."""
+    try:
+        task = json.loads(message)["headers"]["id"]
+        return task if isinstance(task, str) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def give_back(app):
+    """Put messages that dead workers held back into the queue; for when there is no living one.
+
+    RabbitMQ does so by itself. With Redis as broker, Kombu does it after visibility_timeout.
+    """
+    if Address(app.conf.broker_url).is_redis:
+        at_once = ONCE | {"visibility_timeout": 0}
+        with suppress(*AWAY), app.connection_for_write(transport_options=at_once) as connection:
+            connection.default_channel.qos.restore_visible(num=None, interval=1)

@@ -1,0 +1,1 @@
+"""Asks the real thing, and changes nothing: addresses, servers, workers, Flower, ports."""

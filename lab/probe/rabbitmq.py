@@ -1,0 +1,102 @@
+"""What RabbitMQ says of itself and its queues, over its management API."""
+
+from contextlib import suppress
+from typing import NamedTuple
+from urllib.parse import quote
+
+import amqp
+
+from lab.fault import Fault, Wrong
+from lab.probe.address import Address
+from lab.probe.connection import ANSWER, AWAY, rabbitmq
+from lab.probe.login import ask
+from lab.probe.web import ODD, get
+
+
+class ManagementAway(Wrong):
+    """RabbitMQ answers, but its dashboard does not: {found}."""
+
+    next = """Switch its plugin on (`rabbitmq-plugins enable rabbitmq_management`). In Docker: take an image whose name
+        ends in `-management`, and publish port 15672. If it answers 401, the user needs a tag:
+        `rabbitmqctl set_user_tags {user} management`"""
+
+
+class BrokerFull(Wrong):
+    """RabbitMQ at {where} takes no message at the moment: its machine has too little {what} left."""
+
+    passes = True
+    next = """Make room there: the page Overview of its dashboard shows in red how much it wants. It then goes on by
+        itself, and what waits in its queues is kept"""
+
+
+def management(dashboard, broker, path="/overview"):
+    """What RabbitMQ's management API says, asked with the broker's own credentials. Raises Fault."""
+    try:
+        said = get(dashboard, f"/api{path}", (broker.user, broker.password)).json()
+        if path == "/overview":
+            said["rabbitmq_version"]  # which nobody else says
+        return said
+    except ODD:
+        raise Fault(f"What answers at {dashboard} is not RabbitMQ's management API") from None
+
+
+class Totals(NamedTuple):
+    """Messages of a queue: ready, those that wait there; unacked, those that were delivered and not acknowledged."""
+
+    ready: int
+    unacked: int
+
+
+def totals(dashboard, broker):
+    """{queue: Totals} of the broker's virtual host, as they are now. Raises Fault.
+
+    Asked of RabbitMQ's management API like this, the queues themselves answer. What it says otherwise, and what its
+    pages show, are statistics: up to ten seconds old, where they are collected every five.
+    """
+    path = f"/queues/{quote(broker.virtual_host, safe='')}?disable_stats=true&enable_queue_totals=true"
+    said = management(dashboard, broker, path)
+    try:
+        numbers = {one["name"]: (one.get("messages_ready"), one.get("messages_unacknowledged")) for one in said}
+    except ODD:
+        raise Fault(f"What answers at {dashboard} is not RabbitMQ's management API") from None
+    # A queue whose node is down has no numbers.
+    return {
+        name: Totals(*both) for name, both in numbers.items() if all(isinstance(one, int) and one >= 0 for one in both)
+    }
+
+
+def alarm(address, dashboard):
+    """What RabbitMQ at an Address has too little of, "disk space" for example; None as long as it takes messages.
+
+    Whoever sends then waits without an end. Only who sends is told of it, so a message is sent, to nobody; what is
+    short the dashboard knows, and tells users with the tag monitoring. Raises OSError and AMQPError.
+    """
+    if not address.is_rabbitmq:
+        return None
+    blocked = []
+    connection = rabbitmq(address, on_blocked=blocked.append)
+    try:
+        connection.connect()
+        channel = connection.channel()
+        channel.confirm_select()
+        channel.basic_publish(amqp.Message(""), routing_key="nobody")
+        connection.drain_events(ANSWER)  # a confirmation, or the news that it is blocked
+    finally:
+        connection.collect()
+    if not blocked:
+        return None
+    nodes = []
+    with suppress(Fault):
+        nodes = management(dashboard, address, "/nodes")
+    short = {"disk_free_alarm": "disk space", "mem_alarm": "memory"}
+    named = [what for flag, what in short.items() if any(node.get(flag) for node in nodes)]
+    return " and ".join(named) or "disk space or memory"
+
+
+def takes_messages(url, dashboard):
+    """What ask(url) says about a broker that takes messages, too. Raises Fault, BrokerFull for one."""
+    product, address = ask(url), Address(url)
+    with suppress(*AWAY):
+        if short := alarm(address, dashboard):
+            raise BrokerFull(where=f"{address.host}:{address.port}", what=short)
+    return product

@@ -1,0 +1,70 @@
+"""Ask over HTTP: Flower, and RabbitMQ's management API."""
+
+import asyncio
+import os
+import re
+from functools import cache
+
+import httpx
+
+from lab.fault import Fault, printable
+from lab.probe.connection import ANSWER
+
+PAGE = 10_000_000  # bytes of an answer that are read; RabbitMQ needs some hundred for a queue
+ODD = (AttributeError, KeyError, TypeError, ValueError, RecursionError)  # what comes of reading JSON of another shape
+
+
+def flower_port():
+    """The port at which Flower is to listen. Raises Fault."""
+    wanted = os.environ.get("FLOWER_PORT") or "5555"
+    if not (re.fullmatch("[0-9]{1,5}", wanted) and 0 < int(wanted) < 65536):
+        raise Fault(f"FLOWER_PORT is {wanted!r}, and no number from 1 to 65535", "Type `export FLOWER_PORT=5555`")
+    return int(wanted)
+
+
+def flower_answers(url):
+    """Whether Flower is ready at url."""
+    try:
+        return get(url, "/healthcheck").text == "OK"
+    except Fault:
+        return False
+
+
+def get(base, path, auth=None):
+    """The answer to a GET request of this path. Raises Fault, whose cause is what httpx said."""
+    page = f"{base}{path.partition('?')[0]}"
+    try:
+        return asyncio.run(_get(base + path, auth))
+    except httpx.ConnectError as error:
+        raise Fault(f"Nothing listens at {base}") from error
+    except httpx.HTTPStatusError as error:
+        raise Fault(f"{page} answers {error.response.status_code}") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Fault(f"{page} does not answer: {printable(error) or type(error).__name__}") from error
+
+
+async def _get(url, auth):
+    page = b""
+    try:
+        # httpx waits for each piece: this is also how long all of them may take.
+        async with (
+            asyncio.timeout(ANSWER),
+            httpx.AsyncClient(trust_env=False, timeout=ANSWER, verify=_certificates()) as client,
+            client.stream("GET", url, auth=auth) as answer,
+        ):
+            answer.raise_for_status()
+            async for piece in answer.aiter_bytes():
+                page += piece
+                if len(page) > PAGE:
+                    raise httpx.ReadError(f"more than {PAGE:,} bytes")
+    except TimeoutError:
+        raise httpx.ReadTimeout(f"not all of it within {ANSWER} s") from None
+    return httpx.Response(
+        answer.status_code, headers={"content-type": answer.headers.get("content-type", "")}, content=page
+    )
+
+
+@cache
+def _certificates():
+    """Kept: to read them takes longer than to ask."""
+    return httpx.create_ssl_context(trust_env=False)

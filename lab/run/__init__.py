@@ -1,0 +1,1 @@
+"""Makes the configured addresses answer: starts servers, worker and Flower, keeps them, and ends them."""

@@ -102,7 +102,7 @@ def test_check_without_a_number_takes_the_first_that_has_not_passed(folder):
     folder.run(*LAB, "reset", "2")
     printed, status = folder.run(*LAB, "check")
     assert status == 1 and printed.startswith(f"02 The app and its task · 11 of 12 passed · in {folder.path.name}\n")
-    assert printed.endswith("Stuck? `python -m lab hint 2`\n")
+    assert printed.endswith("Stuck? `lab hint 2`\n")
 
 
 @pytest.mark.parametrize("number", ["99", "-1", "two", ""])
@@ -302,7 +302,9 @@ def test_a_deadline_names_what_was_waited_for_and_lets_a_check_tidy_up(tmp_path,
     exercise = tmp_path / "90_late"
     exercise.mkdir()
     (exercise / "check.py").write_text(LATE.format(wait=wait))
-    done = subprocess.run([sys.executable, "-m", "lab.course.check", exercise], cwd=tmp_path, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "lab.course.check", exercise], cwd=tmp_path, capture_output=True, check=True
+    )
     said = [json.loads(line) for line in done.stdout.split(b"\n") if line]
     wrong = next(line["wrong"] for line in said if "wrong" in line)
     assert wrong == f"The check waited for {what}, and it did not happen in 0.5 seconds"

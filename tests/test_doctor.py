@@ -1,4 +1,4 @@
-"""`python -m lab doctor`: one table, with what is wrong and what to do about it."""
+"""`lab doctor`: one table, with what is wrong and what to do about it."""
 
 import re
 import socket

@@ -248,5 +248,5 @@ def test_every_wrong_state_of_an_exercise_is_brought_about(exercise):
 
 
 def test_the_table_of_wrong_states_is_current():
-    """`python -m lab dev table` writes it."""
+    """`lab dev table` writes it."""
     assert table_of_wrong_states() in (ROOT / "exercises" / "TEACHING.md").read_text()

@@ -22,7 +22,7 @@ PROMPT = "Enter a message:"
 
 
 def lab_process(student):
-    """The Python process that runs `python -m lab start`."""
+    """The Python process that runs `lab start`."""
     return next(p for p in student.processes() if p.cmdline()[1:] == ["-m", "lab", "start"])
 
 

@@ -22,7 +22,7 @@ class InOrder(click.Group):
 @click.group(
     cls=InOrder,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="The exercises begin with `python -m lab new my_celery`.",
+    epilog="The exercises begin with `lab new my_celery`.",
 )
 @click.pass_context
 def cli(context):

@@ -77,7 +77,7 @@ def checked(exercise, progress, before=None, edited=False):
     if outcome.passed:
         line("Passed", f"in {outcome.seconds:.1f} s", fg="green")
     elif is_new or not before:
-        click.echo(f"Stuck? `python -m lab hint {exercise.number}`")
+        click.echo(f"Stuck? `lab hint {exercise.number}`")
     elif edited:
         line("…", "looked again: it is as before", dim=True)
     return outcome
@@ -126,12 +126,12 @@ def own_progress():
         there = shlex.quote(os.path.relpath(latest or ROOT / "my_celery"))
         raise Fault(
             "This is the lab's own folder, where everything is solved: exercises are done in one of yours",
-            f"Go there: `cd {there}`" if latest else f"Make it, and go there: `python -m lab new {there}; cd {there}`",
+            f"Go there: `cd {there}`" if latest else f"Make it, and go there: `lab new {there}; cd {there}`",
         )
     if not is_students(Path()):
         raise Fault(
             f"The folder {Path.cwd()} has none of the course's files",
-            "Go to yours, or make one: `python -m lab new DIR`",
+            "Go to yours, or make one: `lab new DIR`",
         )
     return Progress()
 
@@ -157,12 +157,12 @@ def new(folder):
     if is_labs(folder):
         raise Fault(
             f"{folder} is, or lies in, a folder of the lab's own",
-            "Give yours another name: `python -m lab new my_celery`",
+            "Give yours another name: `lab new my_celery`",
         )
     if Path.cwd() in folder.resolve().parents and Path(FILE).exists() and not is_labs(Path()):
         raise Fault(
             f"You have begun in this folder already: {Path.cwd()}",
-            f"Go on here: `python -m lab list`. Another one belongs beside it: `cd {shlex.quote(str(ROOT))}`",
+            f"Go on here: `lab list`. Another one belongs beside it: `cd {shlex.quote(str(ROOT))}`",
         )
     folder.mkdir(parents=True, exist_ok=True)
     for name, stub in sorted(handed_out().items()):
@@ -232,7 +232,7 @@ def watch(heed_interrupt, exercise):
         ask_to_predict(exercise, progress)
         if before:  # as long as nothing is done for it, it cannot have been learned
             number = exercise.number
-            click.echo(f"It is checked when you do something for it. `python -m lab check {number}` looks at once.")
+            click.echo(f"It is checked when you do something for it. `lab check {number}` looks at once.")
             wait_for_change(before, heed_interrupt)
         before, outcome = fingerprint(), checked(exercise, progress)
         while not outcome.passed:
@@ -282,7 +282,7 @@ def solution(exercise):
     if not own_progress().passed(exercise):
         raise Fault(
             f"Exercise {exercise.label} has not passed yet, and its solution would spoil it",
-            f"`python -m lab hint {exercise.number}` helps",
+            f"`lab hint {exercise.number}` helps",
         )
     for file in exercise.solutions:
         click.secho(f"# {file.relative_to(exercise.path / 'solution')}", bold=True)

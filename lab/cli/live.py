@@ -86,7 +86,7 @@ def picture(file):
     for latest in sorted(Path(".lab/runs").glob("*.jsonl"), reverse=True):
         with suppress(Fault):  # a view that has not seen anything yet
             return show_picture(latest)
-    raise Fault("There is nothing to draw yet", "Send a burst: `python -m lab burst 60 --seconds 1`")
+    raise Fault("There is nothing to draw yet", "Send a burst: `lab burst 60 --seconds 1`")
 
 
 def recording_of(desk):
@@ -115,7 +115,7 @@ def show_picture(run):
             show_fact("picture", os.path.relpath(path))
         show_fact("its data", os.path.relpath(run))
     except KeyboardInterrupt:
-        tell("Not drawn. `python -m lab picture` draws it.")
+        tell("Not drawn. `lab picture` draws it.")
         raise
 
 

@@ -172,9 +172,7 @@ def main(folder):
     except Fault as fault:
         say(wrong=str(fault), next=fault.remedy, passes=fault.passes)
     except AWAY as error:
-        fault = of_this_machine(error) or Fault(
-            f"A server that answered has gone: {error}", "See `python -m lab doctor`"
-        )
+        fault = of_this_machine(error) or Fault(f"A server that answered has gone: {error}", "See `lab doctor`")
         say(wrong=str(fault), next=fault.remedy)
     except Exception as error:
         fault = of_our_own(error)

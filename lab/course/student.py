@@ -31,8 +31,8 @@ class NotImportable(Wrong):
 class NoFile(Wrong):
     """There is no {file} in {folder}."""
 
-    next = """Go to the folder that `python -m lab new` made for you. Or, if this is it, get the file back:
-        `python -m lab reset N`, with the number of its exercise"""
+    next = """Go to the folder that `lab new` made for you. Or, if this is it, get the file back:
+        `lab reset N`, with the number of its exercise"""
 
 
 class SendsAtImport(Wrong):

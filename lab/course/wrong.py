@@ -7,7 +7,7 @@ class NotRegistered(Wrong):
     """The app has no task called predict: it knows {tasks}."""
 
     next = """A function becomes a task by a decorator on the line above it, and by being called predict: see
-        `python -m lab hint 2`"""
+        `lab hint 2`"""
 
 
 class OtherName(Wrong):

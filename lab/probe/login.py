@@ -85,7 +85,7 @@ class NoDatabase(Wrong):
 class NotAnswering(Wrong):
     """What listens at {where} does not answer: it is frozen, or it is not {product}."""
 
-    next = """See what it is with `python -m lab doctor`, and start it again. Or correct the port in {place}: RabbitMQ's
+    next = """See what it is with `lab doctor`, and start it again. Or correct the port in {place}: RabbitMQ's
         is 5672 (15672 is its dashboard's), and Redis's is 6379"""
 
 

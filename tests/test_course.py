@@ -155,7 +155,7 @@ def test_watch_checks_again_when_a_file_changes_and_moves_on(folder):
     pass_all(folder)
     folder.run(*LAB, "reset", "2")
     terminal = folder.open(*LAB, "watch")
-    predict(terminal, "Watching your files and servers", "Who can call it now")
+    predict(terminal, "Watching your files and servers", "Who can still call it")
     terminal.see("02 The app and its task", "no Celery app", "Stuck")
     (folder.path / "my_ml_app.py").write_text('from celery import Celery\n\napp = Celery("my_ml_app")\n')
     terminal.see("02 The app and its task", "has no task called predict")
@@ -164,7 +164,7 @@ def test_watch_checks_again_when_a_file_changes_and_moves_on(folder):
     terminal.see("looked again: it is as before")
     folder.run(*LAB, "hint", "2")
     solve(folder)
-    terminal.see("Passed", "Who can call it now", r"everybody.*\(you were right\)", "You have passed every exercise")
+    terminal.see("Passed", "Who can still call it", r"everybody.*\(you were right\)", "You have passed every exercise")
     assert terminal.left() == 0
     record = json.loads((folder.path / "progress.json").read_text())[APP.path.name]
     assert record["hints"] == 2  # another terminal's hint is not lost
@@ -225,12 +225,12 @@ def test_the_prediction_is_asked_for_once_and_shown_with_the_right_answer(folder
     terminal.sendintr()
     assert terminal.left() == 130 and not (folder.path / "progress.json").exists()
     terminal = folder.open(*LAB, "check", "2", PYTHONIOENCODING="utf-8:strict")
-    terminal.see("Who can call it now", r"a\).* nobody", r"Your prediction \(a, b, c\): ")
+    terminal.see("Who can still call it", r"a\).* nobody", r"Your prediction \(a, b, c\): ")
     terminal.setecho(False)
     os.write(terminal.child_fd, b"\xff\n")  # no text
     predict(terminal, "it is one of a, b, c", letter=" B)")
     terminal.see(
-        "Passed", "Who can call it now", r"b\).* only the worker \(you predicted this\)", r"c\).*this is right"
+        "Passed", "Who can still call it", r"b\).* only the worker \(you predicted this\)", r"c\).*this is right"
     )
     assert terminal.left() == 0
     terminal = folder.open(*LAB, "check", "2")
@@ -312,7 +312,7 @@ def test_a_deadline_names_what_was_waited_for_and_lets_a_check_tidy_up(tmp_path,
 
 
 def test_a_file_that_hides_a_module_is_named_before_anything_else_happens(folder):
-    for name in ("queue", "types", "runpy", "celery"):  # of Python, of its start, of the lab's packages
+    for name in ("queue", "runpy", "celery"):  # of Python, of its start, of the lab's packages
         (folder.path / f"{name}.py").write_text("print('mine')")
         for command in (["list"], ["check", "2"], ["start"]):
             printed, status = folder.run(*LAB, *command)

@@ -610,7 +610,7 @@ WRONG = {
         "    enviroment: {A: 1}\n    stop_grace_period",
         "enviroment",
     ),
-    "a time without a unit": ("stop_grace_period: 60s", "stop_grace_period: 60", "stop_grace_period|60 is no time"),
+    "a time without a unit": ("stop_grace_period: 60s", "stop_grace_period: 60", "stop_grace_period|60 is not a time"),
     "an env_file that is not there": (
         "  environment:\n    CELERY",
         "  env_file: my.env\n  environment:\n    CELERY",
@@ -634,7 +634,7 @@ WRONG = {
     ),
     "an address of another kind": ("amqp://", "http://", "CELERY_BROKER_URL of worker .*begins with http://"),
     "the machine's own name": ("@rabbitmq", "@host.docker.internal", "looks for RabbitMQ at host.docker.internal"),
-    "results at the broker": ("//redis:", "//rabbitmq:", "looks for Redis at rabbitmq, and no service"),
+    "results at the broker": ("//redis:", "//rabbitmq:", "looks for Redis at rabbitmq, but no service"),
     "a condition that there is not": (HEALTHY, HEALTHY.replace("service_", ""), "healthy"),
     "a port turned round": ("127.0.0.1:6379:6379", "6379:127.0.0.1:6379", "6379:127.0.0.1:6379|invalid"),
     "a name for an address": ("- 127.0.0.1:6379", "- localhost:6379", "localhost is 127.0.0.1"),
@@ -656,7 +656,7 @@ WRONG = {
     "another column": (
         "  redis:\n    image",
         "redis:\n    image",
-        "'worker:': this line, or one above it, begins in a column",
+        "'worker:': this line, or one above it, begins in the wrong column",
     ),
     "an open quote": ("- 127.0.0.1:5555:5555", '- "127.0.0.1:5555:5555', "line 5[0-9], .*5555.*not closed"),
     "no settings": ("  redis:\n    image", "  nothing:\n  redis:\n    image", "nothing.*(settings|mapping)"),
@@ -681,7 +681,7 @@ def test_check_10_says_what_is_wrong(check_10, old, new, words):
 def test_check_10_says_that_a_tag_is_missing_and_passes(check_10):
     facts, fault = check_10(REFERENCE.replace("redis:8.8-alpine", "redis:latest"), {})
     assert not fault
-    assert any(fact.startswith("versions: redis can be another one tomorrow") for fact in facts)
+    assert any(fact.startswith("versions: redis can change tomorrow") for fact in facts)
 
 
 def test_what_exercise_10_hands_out_is_the_labs_own(tmp_path):

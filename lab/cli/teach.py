@@ -1,18 +1,22 @@
 """Commands for teachers, and for whoever adds an exercise: report and dev."""
 
+import os
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 from rich.console import Console
 
 from lab.cli.course import NUMBER, own_progress
-from lab.cli.terminal import columns
-from lab.course.exercise import course
+from lab.cli.terminal import columns, line
+from lab.course.exercise import Exercise, course
+from lab.course.gaps import gaps
 from lab.course.progress import Progress
 from lab.course.report import as_json, as_junit, as_table
-from lab.fault import plain
+from lab.fault import Fault, counted, plain
 from lab.paths import EXERCISES, ROOT
 
 TEACHING = EXERCISES / "TEACHING.md"
@@ -46,12 +50,46 @@ def dev():
     """For whoever adds an exercise."""
 
 
+@dev.command("new")
+@click.argument("name", metavar="NN_name")
+def dev_new(name: str) -> None:
+    """Make the folder of the next exercise, with what is still to be written in it."""
+    number = course()[-1].number + 1
+    if not re.fullmatch(r"[0-9]{2}_[a-z][a-z0-9_]*", name):
+        raise Fault(
+            f"An exercise is called by two digits, _ and a word in small letters, and not {name!r}",
+            f"Choose a word that fits: `lab dev new {number:02}_limits`",
+        )
+    if int(name[:2]) != number:
+        raise Fault(f"The next exercise is number {number}", f"Type `lab dev new {number:02}{name[2:]}`")
+    folder = EXERCISES / name
+    folder.mkdir()
+    for file in sorted((EXERCISES / "_template").glob("*.*")):
+        text = file.read_text(encoding="utf-8")
+        (folder / file.name).write_text(re.sub(r"\bNN\b", name[:2], text), encoding="utf-8")
+        click.echo(f"new   {os.path.relpath(folder / file.name)}")
+    click.echo(f"What is still to be written says TODO. `lab dev check {number}` finds it.")
+
+
 @dev.command("check")
 @click.argument("exercise", metavar="[N]", required=False, type=NUMBER)
-def dev_check(exercise):
-    """Prove that every stub fails, every reference passes, and every wrong state is recognised."""
-    selected = ["-k", exercise.path.name] if exercise else []
-    sys.exit(subprocess.call([sys.executable, "-m", "pytest", "tests/test_exercises.py", *selected], cwd=ROOT))
+def dev_check(exercise: Exercise | None) -> None:
+    """Say what is missing in exercise N; then try its check on every state, with real servers.
+
+    The stub has to fail, the reference has to pass, and each wrong state has to get its own sentence.
+    """
+    found = {one: list(gaps(one)) for one in ([exercise] if exercise else course())}
+    for one, missing in found.items():
+        if missing:
+            click.secho(f"{one.path.name} lacks {counted(len(missing), 'thing')}:", bold=True)
+        for sentence in missing:
+            line("✗", f"{sentence}.", fg="red")
+    if any(found.values()):
+        sys.exit(1)
+    if not find_spec("pytest"):
+        raise Fault("The packages of the tests are not installed", f"Type `make unit` once: {ROOT} is the place")
+    tests = ["tests/e2e/test_exercises.py", *(["-k", exercise.path.name] if exercise else [])]
+    sys.exit(subprocess.call([sys.executable, "-m", "pytest", *tests], cwd=ROOT))
 
 
 @dev.command("table")

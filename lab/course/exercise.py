@@ -42,7 +42,8 @@ class Exercise:
         question, _, choices = section.partition("\n- ")
         choices = re.findall(r"^- (\w)\) (.*(?:\n  .*)*)", f"- {choices}", re.MULTILINE)
         words = {letter: " ".join(text.split()) for letter, text in choices}
-        return " ".join(question.split()), words, re.match(r"\*\*(\w)\)\*\*", self.why)[1]
+        answer = re.match(r"\*\*(\w)\)\*\*", self.why)
+        return " ".join(question.split()), words, answer and answer[1]
 
     @property
     def stubs(self):

@@ -1,0 +1,110 @@
+"""What an author of exercises sees: a folder to fill in, and what is missing in it, in sentences."""
+
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from lab.cli import teach
+from lab.course import exercise
+from lab.course.gaps import FILES, gaps
+from lab.fault import Fault
+from lab.paths import EXERCISES
+
+
+@pytest.fixture
+def exercises(tmp_path, monkeypatch):
+    """A course of three exercises, of which the last is 02, and the template."""
+    for name in ("00_by_hand", "01_broker", "02_app", "_template"):
+        shutil.copytree(EXERCISES / name, tmp_path / name)
+    for module in (teach, exercise):
+        monkeypatch.setattr(module, "EXERCISES", tmp_path)
+    monkeypatch.setattr(teach.subprocess, "call", lambda *_, **__: pytest.fail("no server is needed to see a gap"))
+    return tmp_path
+
+
+def dev(*words):
+    """What `lab dev` prints, and its exit status."""
+    done = CliRunner().invoke(teach.dev, words)
+    if isinstance(done.exception, Fault):
+        raise done.exception
+    return done.output, done.exit_code
+
+
+def test_a_new_exercise_is_a_folder_in_which_every_gap_is_found(exercises):
+    printed, status = dev("new", "03_limits")
+    assert status == 0 and "lab dev check 3" in printed
+    folder = exercises / "03_limits"
+    assert {file.name for file in folder.iterdir()} == set(FILES)
+    assert (folder / "README.md").read_text().startswith("# 03 ")
+    printed, status = dev("check", "3")
+    assert status == 1 and printed.startswith("03_limits ")
+    for file in folder.iterdir():
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            assert ("TODO" in line) == (f"{file.name}, line {number}, is still to be written: " in printed)
+    assert "check.py recognises 1 wrong state" in printed
+
+
+@pytest.mark.parametrize(
+    "name", ["limits", "3_limits", "03_Limits", "03_time limits", "03_/../02_app", "٠٣_limits", ""]
+)
+def test_a_name_that_no_exercise_has_is_refused(exercises, name):
+    with pytest.raises(Fault) as refused:
+        dev("new", name)
+    assert "lab dev new 03_" in refused.value.remedy
+    assert len(list(exercises.iterdir())) == 4
+
+
+@pytest.mark.parametrize("number", ["02", "04", "99"])
+def test_a_new_exercise_takes_the_next_number(exercises, number):
+    with pytest.raises(Fault, match="next exercise is number 3") as refused:
+        dev("new", f"{number}_app")
+    assert refused.value.remedy == "Type `lab dev new 03_app`"
+    assert len(list(exercises.iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    "file, old, new, sentence",
+    [
+        ("README.md", "# 02 ", "# 03 ", "does not begin with `# 02 `"),
+        ("README.md", "## Check", "## Checks", "Do this, Checks, and"),
+        ("README.md", "## Check", "\n" * 70 + "## Check", "lines: leave out"),
+        ("README.md", '"hi"})`?', '"hi"})`.', "no question"),
+        ("README.md", "- b) ", "- d) ", "3 choices"),
+        ("why.md", "**c)**", "**d)**", "why.md does not begin with the letter"),
+        ("why.md", "**c)** ", "", "why.md does not begin with the letter"),
+        ("hints.md", "3. ", "4 ", "2 hints"),
+        ("hints.md", "?\n2.", ".\n2.", "first hint is no question"),
+        ("check.py", "RECOGNISES =", "RECOGNISED =", "check.py or states.py cannot be used: AttributeError"),
+        ("check.py", "def check(desk):", "def check(desk)", "check.py or states.py cannot be used: SyntaxError"),
+        ("check.py", "    NoConfiguration,\n", "", "a function no_configuration, and no wrong state"),
+        ("check.py", "    next = ", "    then = ", "NoConfiguration in check.py does not say"),
+        ("states.py", "def reference", "def solved", "no function reference"),
+        ("states.py", "def other_name", "def _other_name", "no function other_name"),
+    ],
+)
+def test_whatever_is_missing_has_a_sentence(exercises, file, old, new, sentence):
+    path = exercises / "02_app" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    printed, status = dev("check", "2")
+    assert sentence in printed and status == 1
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_that_is_not_there_has_a_sentence(exercises, file):
+    (exercises / "02_app" / file).unlink()
+    assert f"{file} is not there" in dev("check")[0]
+
+
+def test_an_exercise_without_gaps_is_tried_with_the_tests_packages(exercises, monkeypatch):
+    assert not list(gaps(exercise.Exercise(exercises / "02_app")))
+    monkeypatch.setattr(teach, "find_spec", lambda name: None)
+    with pytest.raises(Fault, match="packages of the tests are not installed"):
+        dev("check", "2")
+    monkeypatch.setattr(teach, "find_spec", lambda name: name)
+    asked = []
+    monkeypatch.setattr(teach.subprocess, "call", lambda command, **_: asked.append(command) or 0)
+    assert dev("check", "2") == ("", 0)
+    assert asked[0][-2:] == ["-k", "02_app"]

@@ -10,7 +10,7 @@ from inspect import cleandoc
 
 # They move the cursor, change colours or the direction of writing, or stand in no file of XML.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-REMEDIES = {
+REMEDIES: dict[int | None, str] = {  # an OSError that a program makes by hand has no number
     errno.ENOSPC: "The disk is full: make room, and try again",
     errno.EDQUOT: "Your share of the disk is full: make room, and try again",
     errno.EMFILE: "Let a process open more files, and try again: `ulimit -n 1024`",
@@ -19,19 +19,19 @@ REMEDIES = {
 }
 
 
-def printable(text, most=200):
+def printable(text: object, most: int = 200) -> str:
     """Text from elsewhere, fit for a terminal: control characters become ?, and what is longer than most is cut."""
-    text = str(text)
-    shown = CONTROL.sub("?", text[:most].expandtabs())
-    return shown if len(text) <= most else f"{shown[:-1]}…"
+    whole = str(text)
+    shown = CONTROL.sub("?", whole[:most].expandtabs())
+    return shown if len(whole) <= most else f"{shown[:-1]}…"
 
 
-def plain(text, most=sys.maxsize):
+def plain(text: object, most: int = sys.maxsize) -> str:
     """Lines from elsewhere, each fit for a terminal, and for a file of XML."""
     return "\n".join(printable(line, most) for line in str(text).split("\n"))
 
 
-def counted(number, noun):
+def counted(number: int, noun: str) -> str:
     """How many of something there are: 1 process, 2 processes."""
     return f"{number} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
 
@@ -41,26 +41,28 @@ class Fault(Exception):
 
     passes = False  # whether it goes away by itself
 
-    def __init__(self, found, remedy=""):
+    def __init__(self, found: object, remedy: object = "") -> None:
         super().__init__(plain(found))
         self.remedy = plain(remedy)
 
-    def sentences(self):
+    def sentences(self) -> str:
         return " ".join(f"{part}." for part in (str(self), self.remedy) if part)
 
 
-def of_this_machine(error):
+def of_this_machine(error: Exception) -> Fault | None:
     """What the operating system said of a file, or of its own limits, as a Fault; None for a network's."""
-    why = getattr(error, "strerror", None)
-    if not why or not (error.filename or error.errno in REMEDIES):
+    if not (isinstance(error, OSError) and error.strerror and (error.filename or error.errno in REMEDIES)):
         return None
     if error.errno == errno.ENOENT and not error.filename:  # which is what os.getcwd() says
         return Fault("The folder of this terminal is not there any more", "Go to yours: `cd`, and its name")
     what = error.filename or "The lab cannot go on"
-    return Fault(f"{what}: {why}", REMEDIES.get(error.errno, "See that this is yours to read and write, and try again"))
+    return Fault(
+        f"{what}: {error.strerror}",
+        REMEDIES.get(error.errno, "See that this is yours to read and write, and try again"),
+    )
 
 
-def of_our_own(error):
+def of_our_own(error: Exception) -> Fault:
     """What went wrong in the lab itself, as a Fault; the traceback is kept for whoever mends it."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     found = f"The lab itself has failed, and not you: {type(error).__name__}: {error} ({last.name}, line {last.lineno})"
@@ -72,7 +74,7 @@ def of_our_own(error):
     return Fault(found, f"Try again. If it stays, show {file.name} to whoever gave you this lab")
 
 
-def in_own_line(error, *programs):
+def in_own_line(error: Exception, *programs: str) -> str:
     """An error as a sentence, with the last of the student's own lines that it came through."""
     if isinstance(error, SyntaxError):
         where = f" ({os.path.basename(error.filename)}, line {error.lineno})" if error.filename else ""
@@ -80,7 +82,7 @@ def in_own_line(error, *programs):
     return f"{type(error).__name__}: {' '.join(str(error).split())}{own_line(error, *programs)}"
 
 
-def own_line(error, *programs):
+def own_line(error: Exception, *programs: str) -> str:
     """The last of the student's own lines that an error came through, in parentheses; nothing without."""
     files = (*programs, "my_ml_app.py", "celeryconfig.py")
     own = [f for f in traceback.extract_tb(error.__traceback__) if os.path.basename(f.filename) in files]
@@ -95,6 +97,6 @@ class Wrong(Fault):
 
     next = ""
 
-    def __init__(self, **facts):
-        sentence = " ".join(cleandoc(self.__doc__).removesuffix(".").split())
+    def __init__(self, **facts: object) -> None:
+        sentence = " ".join(cleandoc(self.__doc__ or type(self).__name__).removesuffix(".").split())
         super().__init__(sentence.format_map(facts), " ".join(self.next.split()).format_map(facts))

@@ -3,6 +3,11 @@
 import json
 import time
 from contextlib import suppress
+from typing import Any
+
+import amqp
+from celery import Celery, Task
+from kombu import Connection
 
 from lab.fault import Wrong
 from lab.probe.address import Address
@@ -15,7 +20,7 @@ class OtherArguments(Wrong):
     next = "Let predict take one argument, the payload, as the lecture does"
 
 
-def send(task, payload, **options):
+def send(task: Task, payload: object, **options: Any) -> None:
     """Send a message for a task, with one payload, as a student's program does; options are apply_async's.
 
     Raises OtherArguments, and what Celery raises when the broker does not take it.
@@ -26,8 +31,8 @@ def send(task, payload, **options):
         raise OtherArguments(error=error) from None
 
 
-def take_back(app, queue, tasks, seconds=5):
-    """Take those messages out of a queue whose task ids are in the set tasks, and out of that the ids of these.
+def take_back(app: Celery, queue: str, tasks: set[str], seconds: float = 5) -> None:
+    """Take those messages out of a queue whose task ids are in tasks, and out of that the ids of these.
 
     What is left in tasks was not there, or not found in so many seconds: 100,000 messages may stand before it. All
     others keep their places, however this ends.
@@ -38,10 +43,10 @@ def take_back(app, queue, tasks, seconds=5):
         look(connection, queue, tasks, deadline)
 
 
-def _take_back(connection, queue, tasks, deadline):
+def _take_back(connection: Connection, queue: str, tasks: set[str], deadline: float) -> None:
     channel, seen = connection.default_channel, []
 
-    def look(message):
+    def look(message: amqp.Message) -> None:
         seen.append(message.delivery_tag)
         if (task := (message.headers or {}).get("id")) in tasks:
             channel.basic_ack(message.delivery_tag)
@@ -56,7 +61,7 @@ def _take_back(connection, queue, tasks, deadline):
         channel.close()  # the others go back to where they were
 
 
-def _take_back_from_redis(connection, queue, tasks, deadline):
+def _take_back_from_redis(connection: Connection, queue: str, tasks: set[str], deadline: float) -> None:
     redis_, at = connection.default_channel.client, 0
     while tasks and time.monotonic() < deadline and (page := redis_.lrange(queue, at, at + 999)):
         at += len(page)  # from the newest on: what others send meanwhile moves this page further, and hides none
@@ -66,7 +71,7 @@ def _take_back_from_redis(connection, queue, tasks, deadline):
                 at -= 1
 
 
-def _task_of(message):
+def _task_of(message: bytes) -> str | None:
     """The task id in a message as Kombu writes it into Redis; None when it is none."""
     try:
         task = json.loads(message)["headers"]["id"]
@@ -75,7 +80,7 @@ def _task_of(message):
         return None
 
 
-def give_back(app):
+def give_back(app: Celery) -> None:
     """Put messages that dead workers held back into the queue; for when there is no living one.
 
     RabbitMQ does so by itself. With Redis as broker, Kombu does it after visibility_timeout.

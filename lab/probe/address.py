@@ -21,7 +21,7 @@ class UnreadableAddress(Wrong):
 class Address:
     """The parts of a broker's or result backend's URL that a person asks about."""
 
-    def __init__(self, url):
+    def __init__(self, url: str) -> None:
         if reason := why_unreadable(url):
             raise UnreadableAddress(address=hidden(url), reason=reason, place=place(url))
         parts = parse_url(url)
@@ -31,34 +31,32 @@ class Address:
         self.is_redis = self.scheme == "redis"
         default = "guest" if self.is_rabbitmq else ""
         self.host = parts["hostname"] or "localhost"
-        self.port = parts["port"] or PORTS.get(self.scheme)
+        self.port: int = parts["port"] or PORTS.get(self.scheme, 0)  # 0 where nobody knows
         self.user = parts["userid"] or default
         self.password = parts["password"] or default
         self.virtual_host = parts["virtual_host"] or "/"  # RabbitMQ's; Celery means / by "", "/" and "//" alike
         self.is_local = self.host in LOCAL
 
     @property
-    def management(self):
+    def management(self) -> str:
         """Base URL of RabbitMQ's management API; by convention its port is the broker's plus 10000."""
         return f"http://{self.host}:{self.port + 10000}"
 
-    def is_same_as(self, other):
+    def is_same_as(self, other: "Address") -> bool:
         """Whether two addresses mean the same queues, however they are written."""
         mine, theirs = ((one.is_local or one.host, one.port, one.virtual_host) for one in (self, other))
         return mine == theirs
 
-    def __str__(self):
+    def __str__(self) -> str:
         return hidden(self.url)
 
 
-def hidden(url):
+def hidden(url: object) -> str:
     """An address as it is written, with ** for its password. It need not be a readable one."""
-    before, at, machine = str(url).rpartition("@")
-    user, colon, _ = before.removeprefix(protocol := re.match(r"\W*(\w+:/+)?", before)[0]).partition(":")
-    return f"{protocol}{user}{colon and ':**'}{at}{machine}"
+    return re.sub(r"^((?>\W*(?:\w+:/+)?)[^:]*):.*@", r"\1:**@", str(url), flags=re.DOTALL)
 
 
-def why_unreadable(url):
+def why_unreadable(url: object) -> str | None:
     """What makes an address one that Celery cannot read, in words; None when nothing does."""
     if isinstance(url, tuple):
         return "it is no text, but a tuple, which a comma after it makes of it"
@@ -78,7 +76,7 @@ def why_unreadable(url):
     return None
 
 
-def place(url):
+def place(url: object) -> str:
     """Where an address stands that is the broker's or the result backend's: in words that follow "in"."""
     for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
         if url and os.environ.get(name) == url:

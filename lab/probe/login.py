@@ -95,7 +95,7 @@ class OtherServer(Wrong):
     next = "RabbitMQ's port is 5672 (15672 is its dashboard's), and Redis's is 6379. Correct the address in {place}"
 
 
-def ask(url):
+def ask(url: str) -> str:
     """Log in where url points, and return the server's name and version. Raises Fault."""
     address = Address(url)
     if not re.match(r"[\w+]+://", url):
@@ -125,7 +125,7 @@ def ask(url):
         raise OtherServer(product=product, error="its answer makes no sense", **facts) from None
 
 
-def answers(url):
+def answers(url: str) -> str | None:
     """What ask(url) says; None when it raises Fault."""
     try:
         return ask(url)
@@ -133,7 +133,7 @@ def answers(url):
         return None
 
 
-def _log_in_to_rabbitmq(address, facts):
+def _log_in_to_rabbitmq(address: Address, facts: dict[str, str]) -> str:
     connection = rabbitmq(address)
     try:
         connection.connect()
@@ -147,7 +147,7 @@ def _log_in_to_rabbitmq(address, facts):
         connection.collect()
 
 
-def _log_in_to_redis(address, facts):
+def _log_in_to_redis(address: Address, facts: dict[str, str]) -> str:
     database = address.virtual_host.strip("/") or "0"
     if not database.isdecimal():
         raise NoDatabase(database=database, **facts)

@@ -12,7 +12,7 @@ from lab.probe.connection import ANSWER
 PEOPLE = 1000  # the first user id of a person; Linux gives its system accounts those below
 
 
-def listeners(port):
+def listeners(port: int) -> set[int]:
     """The user ids that listen at a port of this machine; none where that cannot be seen, as on macOS."""
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
@@ -24,7 +24,7 @@ def listeners(port):
     return found
 
 
-def stranger(port):
+def stranger(port: int) -> str | None:
     """Who, of the people on this machine, listens at this port, if not the one who asks: "the user 'ada'", or None.
 
     System accounts (RabbitMQ's, Redis's, and root, for Docker) serve everybody. A lab of root's does not.
@@ -35,7 +35,7 @@ def stranger(port):
     return None
 
 
-def root_runs_a_lab():
+def root_runs_a_lab() -> bool:
     """Whether the keeper of a lab runs as root."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -44,7 +44,7 @@ def root_runs_a_lab():
     return False
 
 
-def user(uid):
+def user(uid: int) -> str:
     """A user as a person calls it."""
     try:
         return f"the user {pwd.getpwuid(uid).pw_name!r}"
@@ -52,14 +52,15 @@ def user(uid):
         return f"the user {uid}"
 
 
-def port_holder(port):
+def port_holder(port: int) -> str | None:
     """Who listens on a port of this machine: "name (process 42)" if that can be seen, or None for nobody."""
     try:
         connections = psutil.net_connections("tcp")
     except psutil.AccessDenied:  # macOS shows them to root only
         connections = []
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        at = connection.laddr and connection.laddr.port
+        if connection.status == psutil.CONN_LISTEN and at == port and connection.pid:
             with suppress(psutil.NoSuchProcess):
                 return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
     for uid in listeners(port):
@@ -67,7 +68,7 @@ def port_holder(port):
     return "another process" if takes_connections(port) else None
 
 
-def takes_connections(port):
+def takes_connections(port: int) -> bool:
     """Whether somebody listens at this port of localhost, whatever address that is here."""
     try:
         socket.create_connection(("localhost", port), ANSWER).close()

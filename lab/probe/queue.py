@@ -4,13 +4,17 @@ import json
 from contextlib import suppress
 
 import redis
+from celery import Celery
+from kombu import Message
 
 from lab.fault import Fault
 from lab.probe.address import Address
 from lab.probe.connection import AWAY, ONCE
 
+SHORT = 60  # characters of a message that are shown
 
-def waiting(app, queue=None):
+
+def waiting(app: Celery, queue: str | None = None) -> int:
     """How many messages wait in a queue, by default the app's: none when it is not there. Raises Fault."""
     try:
         with app.connection_for_read(transport_options=ONCE) as connection:
@@ -23,18 +27,16 @@ def waiting(app, queue=None):
         raise Fault(f"The broker does not answer: {error}") from None
 
 
-SHORT = 60  # characters of a message that are shown
-
-
-def consumers(app, queue):
+def consumers(app: Celery, queue: str) -> int | None:
     """How many consumers a queue has; None where the broker does not know, or the queue is not there."""
     if not Address(app.conf.broker_url).is_rabbitmq:
         return None
     with app.connection_for_read() as connection, suppress(connection.channel_errors):
         return connection.default_channel.queue_declare(queue, passive=True).consumer_count
+    return None
 
 
-def first_message(app, queue):
+def first_message(app: Celery, queue: str) -> Message | None:
     """The message that a queue gives away next, which stays there; None when there is none."""
     broker = Address(app.conf.broker_url)
     with app.connection_for_read() as connection:
@@ -50,7 +52,7 @@ def first_message(app, queue):
     return None
 
 
-def flaw(message):
+def flaw(message: Message) -> str | None:
     """What ends every worker that meets this message, as words; None when there is nothing.
 
     Other faults do no harm: a worker throws such a message away, and says so.
@@ -72,7 +74,7 @@ def flaw(message):
     return None
 
 
-def in_short(body):
+def in_short(body: str | bytes | memoryview) -> str:
     """What a message says, as a text of one line that a terminal can show."""
     text = body if isinstance(body, str) else bytes(body).decode(errors="replace")
     return repr(text if len(text) <= SHORT else text[: SHORT - 1] + "…")

@@ -1,7 +1,7 @@
 """What RabbitMQ says of itself and its queues, over its management API."""
 
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import amqp
@@ -29,8 +29,12 @@ class BrokerFull(Wrong):
         itself, and what waits in its queues is kept"""
 
 
-def management(dashboard, broker, path="/overview"):
-    """What RabbitMQ's management API says, asked with the broker's own credentials. Raises Fault."""
+def management(dashboard: str | None, broker: Address, path: str = "/overview") -> Any:
+    """What RabbitMQ's management API says, asked with the broker's own credentials. Raises Fault.
+
+    dashboard is its base URL, by default at the port of Address.management.
+    """
+    dashboard = dashboard or broker.management
     try:
         said = get(dashboard, f"/api{path}", (broker.user, broker.password)).json()
         if path == "/overview":
@@ -47,7 +51,7 @@ class Totals(NamedTuple):
     unacked: int
 
 
-def totals(dashboard, broker):
+def totals(dashboard: str | None, broker: Address) -> dict[str, Totals]:
     """{queue: Totals} of the broker's virtual host, as they are now. Raises Fault.
 
     Asked of RabbitMQ's management API like this, the queues themselves answer. What it says otherwise, and what its
@@ -65,7 +69,7 @@ def totals(dashboard, broker):
     }
 
 
-def alarm(address, dashboard):
+def alarm(address: Address, dashboard: str | None) -> str | None:
     """What RabbitMQ at an Address has too little of, "disk space" for example; None as long as it takes messages.
 
     Whoever sends then waits without an end. Only who sends is told of it, so a message is sent, to nobody; what is
@@ -73,7 +77,7 @@ def alarm(address, dashboard):
     """
     if not address.is_rabbitmq:
         return None
-    blocked = []
+    blocked: list[str] = []  # why
     connection = rabbitmq(address, on_blocked=blocked.append)
     try:
         connection.connect()
@@ -93,7 +97,7 @@ def alarm(address, dashboard):
     return " and ".join(named) or "disk space or memory"
 
 
-def takes_messages(url, dashboard):
+def takes_messages(url: str, dashboard: str | None) -> str:
     """What ask(url) says about a broker that takes messages, too. Raises Fault, BrokerFull for one."""
     product, address = ask(url), Address(url)
     with suppress(*AWAY):

@@ -2,10 +2,15 @@
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
+from typing import TypeVar, TypeVarTuple
+
+Answer = TypeVar("Answer")
+Facts = TypeVarTuple("Facts")
 
 
-def wait_until(fact, seconds, every=0.05):
+def wait_until(fact: Callable[[], Answer], seconds: float, every: float = 0.05) -> Answer | None:
     """Ask fact() until it is true, once more when the seconds are over, and return what it said; None if it was not."""
     deadline = time.monotonic() + seconds
     while not (answer := fact()) and time.monotonic() < deadline:
@@ -13,11 +18,11 @@ def wait_until(fact, seconds, every=0.05):
     return answer or None
 
 
-def within(seconds, question, *arguments):
+def within(seconds: float, question: Callable[[*Facts], Answer], *arguments: *Facts) -> Answer:
     """The answer to question(*arguments), or what it raises; TimeoutError after so many seconds, whatever it is at."""
-    answer = Future()
+    answer: Future[Answer] = Future()
 
-    def ask():
+    def ask() -> None:
         try:
             answer.set_result(question(*arguments))
         except BaseException as error:

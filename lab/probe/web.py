@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import ssl
 from functools import cache
 
 import httpx
@@ -14,7 +15,7 @@ PAGE = 10_000_000  # bytes of an answer that are read; RabbitMQ needs some hundr
 ODD = (AttributeError, KeyError, TypeError, ValueError, RecursionError)  # what comes of reading JSON of another shape
 
 
-def flower_port():
+def flower_port() -> int:
     """The port at which Flower is to listen. Raises Fault."""
     wanted = os.environ.get("FLOWER_PORT") or "5555"
     if not (re.fullmatch("[0-9]{1,5}", wanted) and 0 < int(wanted) < 65536):
@@ -22,7 +23,7 @@ def flower_port():
     return int(wanted)
 
 
-def flower_answers(url):
+def flower_answers(url: str) -> bool:
     """Whether Flower is ready at url."""
     try:
         return get(url, "/healthcheck").text == "OK"
@@ -30,7 +31,7 @@ def flower_answers(url):
         return False
 
 
-def get(base, path, auth=None):
+def get(base: str, path: str, auth: tuple[str, str] | None = None) -> httpx.Response:
     """The answer to a GET request of this path. Raises Fault, whose cause is what httpx said."""
     page = f"{base}{path.partition('?')[0]}"
     try:
@@ -43,7 +44,7 @@ def get(base, path, auth=None):
         raise Fault(f"{page} does not answer: {printable(error) or type(error).__name__}") from error
 
 
-async def _get(url, auth):
+async def _get(url: str, auth: tuple[str, str] | None) -> httpx.Response:
     page = b""
     try:
         # httpx waits for each piece: this is also how long all of them may take.
@@ -65,6 +66,6 @@ async def _get(url, auth):
 
 
 @cache
-def _certificates():
+def _certificates() -> ssl.SSLContext:
     """Kept: to read them takes longer than to ask."""
     return httpx.create_ssl_context(trust_env=False)

@@ -2,15 +2,18 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import psutil
+from celery import Celery
 from celery.utils.nodenames import nodesplit
-from kombu import Producer
+from kombu import Connection, Producer
 from kombu.pidbox import Mailbox
 from kombu.utils import uuid
 
@@ -18,16 +21,30 @@ from lab.fault import counted
 from lab.probe.connection import AWAY, ONCE
 
 
-def ask_workers(app, command, names=None, timeout=1, connection=None, **arguments):
-    """What workers answer to a command of `celery inspect` or `celery control`: {name: answer}, or {} when none does.
+def ask_workers(
+    app: Celery,
+    command: str,
+    names: list[str] | None = None,
+    timeout: float = 1,
+    connection: Connection | None = None,
+    **arguments: Any,
+) -> dict[str, Any]:
+    """What workers answer to a command of `celery inspect` or `celery control`, by their names.
 
     Asked are those in names, or all that answer within timeout seconds.
     """
     return dict(each_answer(app, command, names, timeout, connection, **arguments))
 
 
-def each_answer(app, command, names=None, timeout=1, connection=None, **arguments):
-    """As ask_workers, but [(name, answer)]: two workers may have one name.
+def each_answer(
+    app: Celery,
+    command: str,
+    names: list[str] | None = None,
+    timeout: float = 1,
+    connection: Connection | None = None,
+    **arguments: Any,
+) -> list[tuple[str, Any]]:
+    """As ask_workers, but two workers may have one name.
 
     It takes a few seconds longer, and no more, when the broker is away, frozen, or takes no messages: Celery's own way
     to ask tries for ever, and needs two connections of a pool that may have one. Over a connection of the caller's,
@@ -60,21 +77,21 @@ class _Mailbox(Mailbox):
     oid = cached_property(lambda self: uuid())  # names the queue of answers; that of another question may be locked
 
     @contextmanager
-    def producer_or_acquire(self, producer=None, channel=None):
+    def producer_or_acquire(self, producer: Producer | None = None, channel: Any = None) -> Iterator[Producer]:
         yield _Once(channel, auto_declare=False)
 
 
 class _Once(Producer):
-    def publish(self, *arguments, **options):
+    def publish(self, *arguments: Any, **options: Any) -> Any:
         return super().publish(*arguments, **options | {"retry": False})
 
 
-def workers(app, names=None, timeout=1):
+def workers(app: Celery, names: list[str] | None = None, timeout: float = 1) -> list[str]:
     """Names of the workers that answer within timeout seconds; only those in names, if given, and then at once."""
     return sorted(ask_workers(app, "ping", names, timeout))
 
 
-def held(app, worker):
+def held(app: Celery, worker: str) -> int | None:
     """How many messages a worker works on, or has taken from the queue; None when it says nothing for 5 seconds."""
     number = 0
     for command in ("active", "reserved"):
@@ -85,7 +102,7 @@ def held(app, worker):
     return number
 
 
-def pools(app):
+def pools(app: Celery) -> dict[str, int]:
     """The workers that answer within a second, each with the number of its pool processes now."""
     stats = ask_workers(app, "stats")
     return {name: len(facts["pool"].get("processes", [1])) for name, facts in sorted(stats.items())}
@@ -97,23 +114,23 @@ class Worker:
     started (seconds since 1970, up to one too late)."""
 
     name: str
-    stats: dict
-    tasks: list
-    queues: list
+    stats: dict[str, Any]
+    tasks: list[str]
+    queues: list[str]
     started: float
 
     @property
-    def processes(self):
+    def processes(self) -> list[int]:
         """Process ids of its pool."""
         return self.stats["pool"].get("processes", [])
 
     @property
-    def size(self):
+    def size(self) -> int:
         """How many predictions it makes at once, by now."""
         return len(self.processes) or self.stats["pool"].get("max-concurrency", 0)
 
     @property
-    def pool(self):
+    def pool(self) -> str:
         """The size of its pool, in words."""
         if self.processes and self.processes == [self.stats.get("pid")]:
             return "without a pool"  # --pool=solo
@@ -121,13 +138,13 @@ class Worker:
         return counted(self.size, what) if self.size else "no pool process yet"
 
     @property
-    def autoscale(self):
+    def autoscale(self) -> tuple[int, int] | None:
         """(most, least) pool processes, or None when it does not scale."""
         limits = self.stats.get("autoscaler")
         return limits and (limits["max"], limits["min"])
 
     @property
-    def process(self):
+    def process(self) -> psutil.Process | None:
         """Its main process, when that runs on this machine and may be looked at; otherwise None."""
         if nodesplit(self.name)[1] != socket.gethostname():
             return None
@@ -138,14 +155,14 @@ class Worker:
         return None
 
     @property
-    def folder(self):
+    def folder(self) -> Path | None:
         """Where its main process runs, when that can be seen; otherwise None."""
         with suppress(psutil.Error):
             return Path(self.process.cwd()) if self.process else None
         return None
 
 
-def is_main(process, processes):
+def is_main(process: psutil.Process, processes: dict[int, psutil.Process]) -> bool:
     """Whether a process is a worker, and not one of a worker's pool."""
     command = process.info["cmdline"] or [""]
     names = [os.path.basename(part) for part in command]
@@ -154,7 +171,7 @@ def is_main(process, processes):
     return is_worker and not (parent and parent.info["cmdline"] == command)
 
 
-def told_broker(process):
+def told_broker(process: psutil.Process) -> str | None:
     """The broker that its command, or else its terminal, tells a process of; None without. Raises psutil.Error."""
     for option, value in pairwise([*process.cmdline(), ""]):
         if option in ("-b", "--broker"):

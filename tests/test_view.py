@@ -121,7 +121,7 @@ def pictured_as_in(diary, student, printed):
     past = history(student, printed)
     assert past.sizes[0][0] < min(one.sent for one in past.ended)  # the pool was known before it had something to do
     assert [what for _, _, what in past.faults] == ["a prediction went back into the queue"]
-    drawn = [(one, row) for those in rows(past).values() for row in those for one in row.attempts]
+    drawn = [(work.attempt, row) for those in rows(past).values() for row in those for work in row.works]
     assert len(drawn) == len(diary)
     assert all(one.process in row.processes for one, row in drawn)
     assert sorted(map(len, rows(past).values())) == [2, 3]  # the killed process and the one after it share a row
@@ -453,7 +453,7 @@ def test_a_picture_of_many_predictions_drops_none(tmp_path):
                 fact = {"time": 1000 + number / 100 + seconds, "fact": kind, "runtime": 0.009, **task}
                 file.write(json.dumps(fact) + "\n")
     drawn = rows(History.read(path))["one@here"]
-    assert sum(len(row.attempts) for row in drawn) == 6000
+    assert sum(len(row.works) for row in drawn) == 6000
     svg = draw(History.read(path), path)[0].read_text()
     assert "6000 predictions are too many for a bar each" in svg
     assert "of 6000 nobody saw the process" in svg

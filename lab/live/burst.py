@@ -6,11 +6,15 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from celery import Task
 
 from lab.fault import Fault
-from lab.live.history import OVER
+from lab.live.history import OVER, Attempt, History
 from lab.messages import OtherArguments, send, take_back
 from lab.probe.connection import ANSWER, AWAY
 from lab.probe.login import ask
@@ -28,52 +32,58 @@ class Burst:
     outcomes how these ended. problem is why nothing can be sent at the moment, fault why nothing ever can, or None.
     """
 
-    def __init__(self, task, queue, number, seconds=None, over=0):
+    def __init__(self, task: Task, queue: str, number: int, seconds: float | None = None, over: float = 0):
         self._task, self._queue, self._app = task, queue, task.app
         self.number, self._seconds, self._spread = number, seconds, over
         self._mark = f"burst-{uuid.uuid4().hex[:8]}"
-        self._outstanding = {}
-        self.sent, self.outcomes, self._odd, self.before = 0, Counter(), None, 0
-        self.problem = self.fault = None
+        self._outstanding: set[str] = set()  # ids of those that may have been sent, and have not ended
+        self.sent, self.before = 0, 0
+        self.outcomes: Counter[str] = Counter()
+        self._odd: float | None = None
+        self.problem: str | None = None
+        self.fault: Fault | None = None
         self._deaf = seconds is not None and not reads(task, "seconds")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send_all, daemon=True)
-        self._begin = None
+        self._begin: float | None = None
         self._last = time.monotonic()
         task.app.conf.task_send_sent_event = True  # so that whoever follows knows since when each waits
 
-    def start(self, before=0):
+    def start(self, before: int = 0) -> None:
         """Begin to send. before is how many messages are in the queue, or with workers, already."""
         self.before = before
         self._begin = time.monotonic()
         self._thread.start()
 
-    def stop(self):
+    def stop(self) -> None:
         """Send no more."""
         self._stop.set()
         if self.began:
             self._thread.join(ANSWER)
 
     @property
-    def began(self):
+    def began(self) -> bool:
         return self._begin is not None
 
     @property
-    def is_sending(self):
+    def is_sending(self) -> bool:
+        """Whether one of them has still to be sent."""
         return not self.began or self._thread.is_alive()
 
     @property
-    def unsent(self):
+    def unsent(self) -> float:
         """Seconds until the last one is sent, as planned."""
-        return max(0, self._begin + self._spread - time.monotonic()) if self.began and self.is_sending else 0
+        if self._begin is None or not self.is_sending:
+            return 0
+        return max(0, self._begin + self._spread - time.monotonic())
 
     @property
-    def finished(self):
+    def finished(self) -> int:
         """How many have ended."""
         return self.outcomes.total()
 
     @property
-    def remark(self):
+    def remark(self) -> str | None:
         """That predictions do not take the seconds that were asked for, as a sentence; None when they do."""
         if self._odd is not None:
             begin = f"A prediction took {self._odd:.1f} s, and not {self._seconds:g}"
@@ -82,35 +92,38 @@ class Burst:
             return f'--seconds {self._seconds:g} changes nothing: your predict does not read payload["seconds"].'
         return None
 
-    def note_all(self, attempts):
+    def note_all(self, attempts: Iterable[Attempt]) -> None:
         for attempt in attempts:
             self.note(attempt)
 
-    def note(self, attempt):
+    def note(self, attempt: Attempt) -> None:
         """Take the end of an Attempt into account."""
         self._last = time.monotonic()
-        if attempt.outcome in OVER and self._outstanding.pop(attempt.id, None):
+        if attempt.outcome in OVER and attempt.id in self._outstanding:
+            self._outstanding.discard(attempt.id)
             self.outcomes[attempt.outcome] += 1
-            if attempt.outcome == "succeeded" and attempt.started and self._seconds is not None and self._odd is None:
-                took = attempt.ended - attempt.started
-                if not self._seconds / 2 <= took <= 2 * self._seconds + 1:
-                    self._odd = took
+            if attempt.outcome == "succeeded" and not self._is_as_asked(attempt.worked):
+                self._odd = self._odd or attempt.worked
 
-    def waiting(self, history):
+    def _is_as_asked(self, took: float | None) -> bool:
+        return took is None or self._seconds is None or self._seconds / 2 <= took <= 2 * self._seconds + 1
+
+    def waiting(self, history: History) -> set[str]:
         """Ids of those that have not begun."""
-        return self._outstanding.keys() - {task for task, _ in history.running}
+        return self._outstanding - {task for task, _ in history.running}
 
-    def lost(self, history):
+    def lost(self, history: History) -> int:
         """How many have neither ended nor are anywhere: not in the queue, and not in any worker."""
         somewhere = self.is_sending or history.running or history.unacked or any(history.ready.values())
         if somewhere or not history.answers or any(one.worker for one in history.open.values()):  # one for later
             self._last = time.monotonic()
         return len(self._outstanding) if time.monotonic() - self._last > QUIET else 0
 
-    def is_over(self, history):
-        return not self.is_sending and (not self._outstanding or self.lost(history))
+    def is_over(self, history: History) -> bool:
+        """Whether all are sent, and each has ended or is lost."""
+        return not self.is_sending and (not self._outstanding or self.lost(history) > 0)
 
-    def summary(self, history):
+    def summary(self, history: History) -> str:
         """What became of them, as a sentence."""
         lost = self.lost(history)
         counts = {**self.outcomes, "not done yet": self.sent - self.finished - lost}
@@ -119,7 +132,7 @@ class Burst:
         summary = f"{self.sent} of {self.number} sent: {said or 'none of them has ended'}."
         return f"{summary} {self.remark}" if self.remark else summary
 
-    def withdraw(self, tasks):
+    def withdraw(self, tasks: Collection[str]) -> int:
         """Take these predictions back, as far as no worker has them, and return how many were not found. Raises Fault.
 
         Those are revoked: the workers that run now discard them.
@@ -136,20 +149,21 @@ class Burst:
             self.outcomes["taken back"] += len(tasks) - len(left)
         return len(left)
 
-    def _send_all(self):
+    def _send_all(self) -> None:
+        begin = time.monotonic()
         for number in range(self.number):
-            due = self._begin + number * self._spread / self.number
+            due = begin + number * self._spread / self.number
             if self._stop.wait(max(0, due - time.monotonic())) or not self._send(number):
                 return
 
-    def _send(self, number):
+    def _send(self, number: int) -> bool:
         """Send one, however often that has to be tried; whether it could be sent."""
-        payload = {"message": f"{number + 1} of {self.number}"}
+        payload: dict[str, Any] = {"message": f"{number + 1} of {self.number}"}
         if self._seconds is not None:
             payload["seconds"] = self._seconds
         task = f"{self._mark}-{number + 1}"
         options = {"task_id": task, "stamped_headers": ["burst"], "burst": self._mark}
-        self._outstanding[task] = True
+        self._outstanding.add(task)
         while not self._stop.is_set():
             try:
                 send(self._task, payload, **options)
@@ -162,14 +176,14 @@ class Burst:
             else:
                 self.sent, self.problem = self.sent + 1, None
                 return True
-        del self._outstanding[task]
+        self._outstanding.discard(task)
         return False
 
 
-def reads(task, name):
+def reads(task: Task, name: str) -> bool:
     """Whether the file of a task has something of this name: a key, an attribute, an argument. True when not sure."""
     with suppress(OSError, TypeError, SyntaxError, ValueError):
-        for node in ast.walk(ast.parse(Path(inspect.getsourcefile(task.run)).read_bytes())):
+        for node in ast.walk(ast.parse(Path(inspect.getfile(task.run)).read_bytes())):
             if name in (getattr(node, field, None) for field in ("value", "attr", "arg")):
                 return True
             if isinstance(node, ast.keyword) and node.arg is None:  # f(**payload)

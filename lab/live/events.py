@@ -3,9 +3,12 @@
 import os
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any, TypeGuard
 
-from kombu import Consumer
+from celery import Celery
+from kombu import Connection, Consumer
 
 from lab.live.history import is_name, is_number
 from lab.probe.connection import AWAY, ONCE
@@ -18,9 +21,13 @@ DAY = 24 * 3600  # seconds: an event from before, or after, has a clock that say
 TTL = 60  # seconds that an event waits for a busy follower; Celery's 5 would lose the end of a large burst
 EVENTS_SWITCHED_ON = {"ok": "task events enabled"}  # what a worker answers that sent none of its tasks
 
+Event = dict[str, Any]  # Celery's, as JSON: type, hostname, timestamp, and what belongs to its type
+
 
 @contextmanager
-def hearing(app, note, unread=lambda: None):
+def hearing(
+    app: Celery, note: Callable[[Event], None], unread: Callable[[], None] = lambda: None
+) -> Iterator[threading.Thread]:
     """Call note(event) for each event of workers and producers from now on, in a thread, which is yielded.
 
     unread() is called for each that cannot be read: whoever may send messages may send events, of whatever form. The
@@ -28,7 +35,7 @@ def hearing(app, note, unread=lambda: None):
     """
     heard, over, mark = threading.Event(), threading.Event(), f"{os.getpid()}-{time.monotonic_ns()}"
 
-    def hear(event):
+    def hear(event: object) -> None:
         if not is_event(event):
             unread()
         elif event["type"] != "lab-listens":
@@ -36,11 +43,11 @@ def hearing(app, note, unread=lambda: None):
         elif event.get("mark") == mark:
             heard.set()
 
-    def receive(body, _):
+    def receive(body: object, _: object) -> None:
         for event in body if isinstance(body, list) else [body]:
             hear(event)
 
-    def listen():
+    def listen() -> None:
         # Not Celery's own loop, which ends at the first message that it cannot read, and its queue with it.
         with suppress(*AWAY), app.connection_for_read(transport_options=ONCE) as connection:
             queue = app.events.Receiver(connection, queue_ttl=TTL).queue
@@ -49,7 +56,7 @@ def hearing(app, note, unread=lambda: None):
                 while connection.connected and not over.is_set():
                     hear_next(connection)
 
-    def hear_next(connection):
+    def hear_next(connection: Connection) -> None:
         try:
             connection.drain_events(timeout=LOOK)
         except TimeoutError:
@@ -59,7 +66,7 @@ def hearing(app, note, unread=lambda: None):
         except Exception:  # whatever Kombu raises when what came is no event at all
             unread()
 
-    def announced():
+    def announced() -> bool:
         announcer.send("lab-listens", mark=mark)
         return heard.wait(LOOK)
 
@@ -80,7 +87,7 @@ def hearing(app, note, unread=lambda: None):
             listener.join(HEARING)
 
 
-def is_event(event):
+def is_event(event: object) -> TypeGuard[Event]:
     """Whether it has what every event has: its kind, who sent it, and when, within a day from now; a task has an id."""
     return (
         isinstance(event, dict)
@@ -93,7 +100,9 @@ def is_event(event):
     )
 
 
-def switch_events_on(app, workers=None, connection=None):
+def switch_events_on(
+    app: Celery, workers: Iterable[str] | None = None, connection: Connection | None = None
+) -> tuple[list[str], list[str]]:
     """Let workers, by default all, send events of their tasks: their names, and of these who did not do so before."""
     said = ask_workers(app, "enable_events", workers, HEARING, connection)
     return list(said), [name for name, say in said.items() if say == EVENTS_SWITCHED_ON]

@@ -3,15 +3,19 @@
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from typing import Any, Self
 
 import psutil
+from celery import Celery
 from celery.utils.nodenames import nodesplit
+from kombu import Connection
 
 from lab.fault import Fault
-from lab.live.events import HEARING, LOOK, hearing, switch_events_on
-from lab.live.history import ACTIVE, PROCESSES, has, is_fact, is_name
+from lab.live.events import HEARING, LOOK, Event, hearing, switch_events_on
+from lab.live.history import ACTIVE, PROCESSES, Fact, has, is_fact, is_name
 from lab.probe.address import Address
 from lab.probe.connection import ANSWER, AWAY, ONCE
 from lab.probe.rabbitmq import Totals, takes_messages, totals
@@ -30,7 +34,7 @@ WHY = 200  # characters of an error that are kept
 class Follower:
     """Tells what happens until it is closed, as facts: {"time": seconds since 1970, "fact": kind, …}.
 
-    dashboard() is the base URL of RabbitMQ's dashboard, or None. The kinds of facts:
+    dashboard() is the base URL of RabbitMQ's dashboard; None where the broker is another. The kinds of facts:
 
     sent, received, started, succeeded, failed, retried, rejected, revoked: Celery's event of a task (id; worker, unless
     sent; why, when it failed or is tried again; requeue, when rejected; runtime in seconds, when it succeeded).
@@ -43,44 +47,44 @@ class Follower:
     broker: whether it answers; why, if not. unread: how many events, or answers, could not be read so far (number).
     """
 
-    def __init__(self, app, dashboard):
+    def __init__(self, app: Celery, dashboard: Callable[[], str | None]):
         self._app, self._dashboard = app, dashboard
-        self._told = SimpleQueue()
-        self._queues = {app.conf.task_default_queue}
-        self._signs = {}  # worker: when it was last heard
-        self._pools = {}  # worker: its processes
-        self._mains = {}  # worker: its main process, if it runs on this machine
-        self._suspended = set()  # workers that are
-        self._leaving = set()  # workers that have said that they end, and may yet finish what they run
+        self._told: SimpleQueue[Fact] = SimpleQueue()
+        self._queues: set[str] = {app.conf.task_default_queue}
+        self._signs: dict[str, float] = {}  # worker: when it was last heard
+        self._pools: dict[str, list[int | None]] = {}  # worker: its processes
+        self._mains: dict[str, int] = {}  # worker: its main process, if it runs on this machine
+        self._suspended: set[str] = set()  # workers that are
+        self._leaving: set[str] = set()  # workers that have said that they end, and may yet finish what they run
         self._unread = self._unread_told = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join(2 * ANSWER)
 
-    def facts(self):
+    def facts(self) -> Iterator[Fact]:
         """All that was told since the last time."""
         with suppress(Empty):
             while True:
                 yield self._told.get_nowait()
 
-    def _tell(self, fact, at=None, **details):
-        fact = {"time": round(at or time.time(), 4), "fact": fact, **details}
+    def _tell(self, kind: str, at: float | None = None, **details: Any) -> None:
+        fact = {"time": round(at or time.time(), 4), "fact": kind, **details}
         if is_fact(fact):
             self._told.put(fact)
         else:
             self._could_not_read()
 
-    def _could_not_read(self):
+    def _could_not_read(self) -> None:
         self._unread += 1
 
-    def _follow(self):
+    def _follow(self) -> None:
         why = None
         while not self._over.is_set():
             try:
@@ -96,7 +100,7 @@ class Follower:
                     self._tell("broker", answers=False, why=why)
                 self._over.wait(EVERY)
 
-    def _repeat_all(self, heard):
+    def _repeat_all(self, heard: threading.Thread) -> None:
         """Ask for everything, each in a thread of its own, until this is closed or one of them finds no broker."""
         failed = threading.Event()
         jobs = (self._count, COUNT), (self._ask, EVERY), (self._call_roll, ROLL_CALL)
@@ -109,7 +113,7 @@ class Follower:
         for thread in threads:
             thread.join(ANSWER)
 
-    def _repeat(self, failed, job, every):
+    def _repeat(self, failed: threading.Event, job: Callable[[Connection], None], every: float) -> None:
         with suppress(*AWAY, Fault), self._app.connection_for_read(transport_options=ONCE) as connection:
             connection.connect()
             while not failed.is_set():
@@ -119,7 +123,7 @@ class Follower:
                     self._could_not_read()
                 failed.wait(every)
 
-    def _note(self, event):
+    def _note(self, event: Event) -> None:
         group, _, kind = event["type"].partition("-")
         worker = event["hostname"]
         if group == "worker":
@@ -141,25 +145,25 @@ class Follower:
                 details["requeue"] = event.get("requeue")
             self._tell(kind, event["timestamp"], **details)
 
-    def _count_too(self, queue):
+    def _count_too(self, queue: object) -> None:
         if is_name(queue) and len(self._queues) < QUEUES:
             self._queues.add(queue)
 
-    def _call_roll(self, connection):
+    def _call_roll(self, connection: Connection | None) -> None:
         """Find all workers, also those without heartbeats, and let them send events. Raises Fault."""
         if not (found := self._switch_events_on(None, connection)):
             self._takes_messages()  # or no worker can be asked
         self._see_queues(connection, found)
 
-    def _takes_messages(self):
+    def _takes_messages(self) -> None:
         takes_messages(self._app.conf.broker_url, self._dashboard())
 
-    def _switch_events_on(self, workers, connection):
+    def _switch_events_on(self, workers: Iterable[str] | None, connection: Connection | None) -> list[str]:
         found, _ = switch_events_on(self._app, workers, connection)
         self._signs |= dict.fromkeys(found, time.time())
         return found
 
-    def _ask(self, connection):
+    def _ask(self, connection: Connection) -> None:
         for worker in [worker for worker in self._leaving & self._signs.keys() if self._is_gone(worker)]:
             self._gone(worker)
         known = sorted(self._signs.keys() - self._leaving)
@@ -171,17 +175,17 @@ class Follower:
             for worker in known:
                 self._see(worker, pools.get(worker), active.get(worker))
 
-    def _see_queues(self, connection, workers):
+    def _see_queues(self, connection: Connection | None, workers: list[str]) -> None:
         for worker, queues in (self._answers(connection, "active_queues", workers) if workers else {}).items():
             names = [queue["name"] for queue in queues]
             self._tell("takes", worker=worker, queues=names)
             for name in names:
                 self._count_too(name)
 
-    def _answers(self, connection, command, workers):
+    def _answers(self, connection: Connection | None, command: str, workers: list[str]) -> dict[str, Any]:
         return ask_workers(self._app, command, workers, HEARING, connection)
 
-    def _see(self, worker, stats, active):
+    def _see(self, worker: str, stats: Any, active: Any) -> None:
         if stats:
             self._signs[worker] = time.time()
             if nodesplit(worker)[1] == socket.gethostname():
@@ -201,47 +205,50 @@ class Follower:
             tasks = [self._running(task) for task in active if task["time_start"]]
             self._tell("active", worker=worker, tasks=[task for task in tasks if has(task, **ACTIVE)])
 
-    def _running(self, task):
+    def _running(self, task: dict[str, Any]) -> dict[str, Any]:
         process = task["worker_pid"]
         if process not in self._pools.get(task["hostname"], []):
             process = None  # a thread has no process of its own
         return {"id": task["id"], "process": process, "started": round(task["time_start"], 4)}
 
-    def _is_gone(self, worker):
+    def _is_gone(self, worker: str) -> bool:
         """A worker on this machine may be busy as long as it likes; of another one only its signs are seen."""
         if worker in self._mains:
             return self._status(worker) in (None, psutil.STATUS_ZOMBIE)
         return time.time() - self._signs[worker] > GONE
 
-    def _status(self, worker):
+    def _status(self, worker: str) -> str | None:
         """That of its main process, None when there is none, or none on this machine."""
         with suppress(psutil.NoSuchProcess, KeyError):
             return psutil.Process(self._mains[worker]).status()
         return None
 
-    def _gone(self, worker):
+    def _gone(self, worker: str) -> None:
         sign = self._signs.pop(worker)
         self._mains.pop(worker, None)
         if self._pools.pop(worker, None) is not None:
             self._tell("gone", sign, worker=worker, lost=worker not in self._leaving)
         self._leaving.discard(worker)
 
-    def _count(self, connection):
-        """Ready and Unacked of one moment: of RabbitMQ from its dashboard, if it has one, and otherwise Ready alone."""
-        broker, queues = Address(self._app.conf.broker_url), sorted(self._queues)
+    def _count(self, connection: Connection) -> None:
         if self._unread > self._unread_told:
             self._unread_told = self._unread
             self._tell("unread", number=self._unread)
         self._tell("asked")
-        if broker.is_rabbitmq:
+        ready, unacked = self._ready_and_unacked(connection)
+        self._tell("counts", ready=ready, unacked=unacked)
+
+    def _ready_and_unacked(self, connection: Connection) -> tuple[dict[str, int], int | None]:
+        """Both of one moment: of RabbitMQ from its dashboard, if it has one, and otherwise Ready alone."""
+        broker, queues = Address(self._app.conf.broker_url), sorted(self._queues)
+        if dashboard := self._dashboard():
             with suppress(Fault):
-                counts = totals(self._dashboard(), broker)
-                counts = {queue: counts.get(queue, Totals(0, 0)) for queue in queues}
-                ready = {queue: one.ready for queue, one in counts.items()}
-                return self._tell("counts", ready=ready, unacked=sum(one.unacked for one in counts.values()))
+                found = totals(dashboard, broker)
+                counts = {queue: found.get(queue, Totals(0, 0)) for queue in queues}
+                return {queue: one.ready for queue, one in counts.items()}, sum(one.unacked for one in counts.values())
         unacked = None
         if broker.is_redis:  # asked before Ready: what is taken in between is in neither, and not in both
-            channel = connection.default_channel
+            channel: Any = connection.default_channel  # Kombu's types do not know what one of Redis has
             unacked = channel.client.hlen(channel.unacked_key)
         ready = {}
         for queue in queues:
@@ -252,4 +259,4 @@ class Follower:
                 ready[queue] = 0
             finally:
                 channel.close()
-        self._tell("counts", ready=ready, unacked=unacked)
+        return ready, unacked

@@ -2,8 +2,10 @@
 
 import json
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Self, TypeGuard
 
 from lab.fault import Fault
 
@@ -16,55 +18,58 @@ NUMBER = 1e15  # where numbers stop making sense
 PROCESSES = 10_000  # of a pool
 LINE = 10_000_000  # characters of a fact in a file
 
+Fact = dict[str, Any]  # what a Follower tells: JSON
+Fields = dict[str, Callable[[object], bool]]  # {name of a field: what says whether a value can be in it}
 
-def is_name(value):
+
+def is_name(value: object) -> TypeGuard[str]:
     try:
         return isinstance(value, str) and 0 < len(value) <= NAME and len(value.encode()) <= NAME
     except UnicodeEncodeError:  # half a character
         return False
 
 
-def is_text(value):
+def is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def is_bool(value):
+def is_bool(value: object) -> bool:
     return isinstance(value, bool)
 
 
-def is_number(value):
+def is_number(value: object) -> bool:
     """Whether it is one that can be counted with: NaN, infinity, and numbers below 0 are not."""
     return isinstance(value, (int, float)) and not is_bool(value) and 0 <= value < NUMBER
 
 
-def is_number_or_none(value):
+def is_number_or_none(value: object) -> bool:
     return value is None or is_number(value)
 
 
-def are_counts(value):
+def are_counts(value: object) -> bool:
     return isinstance(value, dict) and all(is_name(queue) and is_number(number) for queue, number in value.items())
 
 
-def are_processes(value):
+def are_processes(value: object) -> bool:
     return isinstance(value, list) and len(value) <= PROCESSES and all(map(is_number_or_none, value))
 
 
-def are_names(value):
+def are_names(value: object) -> bool:
     return isinstance(value, list) and all(map(is_name, value))
 
 
-def are_tasks(value):
+def are_tasks(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, dict) and has(one, **ACTIVE) for one in value)
 
 
-def has(fact, **fields):
-    """Whether a fact has these fields, {name: what says whether its value can be one}."""
+def has(fact: Fact, **fields: Callable[[object], bool]) -> bool:
+    """Whether a fact has these Fields."""
     return all(name in fact and fits(fact[name]) for name, fits in fields.items())
 
 
-ACTIVE = {"id": is_name, "process": is_number_or_none, "started": is_number}
-ONE = {"id": is_name, "worker": is_name}  # one prediction, at one worker
-FIELDS = {  # of each kind of fact, beside its time; a Follower says what they mean
+ACTIVE: Fields = {"id": is_name, "process": is_number_or_none, "started": is_number}
+ONE: Fields = {"id": is_name, "worker": is_name}  # one prediction, at one worker
+FIELDS: dict[str, Fields] = {  # of each kind of fact, beside its time; a Follower says what they mean
     "sent": {"id": is_name},
     "received": ONE,
     "started": ONE,
@@ -85,20 +90,26 @@ FIELDS = {  # of each kind of fact, beside its time; a Follower says what they m
 }
 
 
-def is_fact(fact):
+def is_fact(fact: object) -> bool:
     """Whether History can take it into account, whoever wrote it."""
-    kind = fact.get("fact") if isinstance(fact, dict) else None
-    return isinstance(kind, str) and kind in FIELDS and has(fact, time=is_number, **FIELDS[kind])
+    if not isinstance(fact, dict) or not isinstance(kind := fact.get("fact"), str):
+        return False
+    return kind in FIELDS and has(fact, time=is_number, **FIELDS[kind])
 
 
 class Moment(NamedTuple):
     """Numbers that belong together: ready and unacked as the broker counted them, the others as they were then."""
 
-    ready: int
+    ready: int | None
     unacked: int | None
     running: int
     done: int
     failed: int
+
+    @property
+    def there(self) -> int:
+        """How many are in the queue or held by workers, as far as the broker says it."""
+        return (self.ready or 0) + (self.unacked or 0)
 
 
 @dataclass(slots=True)
@@ -113,14 +124,24 @@ class Attempt:
 
     id: str
     number: int = 1
-    sent: float = None
-    received: float = None
-    started: float = None
-    ended: float = None
-    worker: str = None
-    process: int = None
-    seen: float = None
-    outcome: str = None
+    sent: float | None = None
+    received: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    worker: str | None = None
+    process: int | None = None
+    seen: float | None = None
+    outcome: str | None = None
+
+    @property
+    def waited(self) -> float | None:
+        """Seconds from the sender to the start; None where one of them was not heard."""
+        return None if self.sent is None or self.started is None else max(0, self.started - self.sent)
+
+    @property
+    def worked(self) -> float | None:
+        """Seconds from the start to the end; None where one of them was not heard."""
+        return None if self.started is None or self.ended is None else self.ended - self.started
 
 
 class History:
@@ -135,23 +156,33 @@ class History:
     could not be read; error, with which the last one failed.
     """
 
-    def __init__(self):
-        self.begin = self.now = None
-        self.open, self.running, self.ended = {}, {}, []
-        self.pools, self.takes, self.suspended = {}, {}, set()
-        self.ready, self.unacked = {}, None
+    def __init__(self) -> None:
+        self.begin = self.now = 0.0
+        self.open: dict[str, Attempt] = {}
+        self.running: dict[tuple[str, str], Attempt] = {}
+        self.ended: list[Attempt] = []
+        self.pools: dict[str, list[int | None]] = {}
+        self.takes: dict[str, list[str]] = {}
+        self.suspended: set[str] = set()
+        self.ready: dict[str, int] = {}
+        self.unacked: int | None = None
         self.heard = self.sent = self.done = self.failed = self.unread = 0
-        self.moment, self._before = None, (0, 0, 0, 0)
-        self.counts, self.sizes, self.faults = [], [], []
-        self.answers = self.why = self.error = None
+        self.moment: Moment | None = None
+        self.counts: list[tuple[float, int, int | None]] = []
+        self.sizes: list[tuple[float, str, list[int | None]]] = []
+        self.faults: list[tuple[float, float | None, str]] = []
+        self.answers: bool | None = None
+        self.why: str | None = None
+        self.error: str | None = None
+        self._before = 0, 0, 0, 0  # taken, running, done, failed: when the broker was asked
         self._taken = 0  # predictions that are in no queue
         # How many predictions there were, told by workers and by the broker.
         self._there = deque([(0, 0)], maxlen=COUNTS)
-        self._clock = 0  # the time here; that of events is the worker's
-        self._recent = OrderedDict()  # {id: its Attempt that was over last}
+        self._clock = 0.0  # the time here; that of events is the worker's
+        self._recent: OrderedDict[str, Attempt] = OrderedDict()  # {id: its Attempt that was over last}
 
     @classmethod
-    def read(cls, path):
+    def read(cls, path: Path) -> Self:
         """The history in a file of facts, one as JSON in each line; the last may be cut. Raises Fault."""
         history, number = cls(), 0
         try:
@@ -175,10 +206,11 @@ class History:
         return history
 
     @property
-    def processes(self):
+    def processes(self) -> int:
+        """How many pool processes, or threads, all workers have now."""
         return sum(map(len, self.pools.values()))
 
-    def note(self, fact):
+    def note(self, fact: Fact) -> None:
         """Take one fact into account."""
         time = fact["time"]
         self.begin = min(self.begin or time, time)
@@ -187,66 +219,70 @@ class History:
             self._clock = time
         getattr(self, f"_{fact['fact']}")(fact, time)
 
-    def _sent(self, fact, time):
+    def _sent(self, fact: Fact, time: float) -> None:
         attempt = self.open.get(fact["id"]) or self._recent.get(fact["id"]) or self._new(fact["id"])
         attempt.sent = attempt.sent or time  # a worker that tries again sends again
 
-    def _received(self, fact, time):
+    def _received(self, fact: Fact, time: float) -> None:
         attempt = self.open.get(fact["id"])
         if attempt is None or (attempt.received or attempt.started or time) < time:
             attempt = self._new(fact["id"])
         self._take(attempt, fact["worker"]).received = time
 
-    def _started(self, fact, time):
+    def _started(self, fact: Fact, time: float) -> None:
         if (fact["id"], fact["worker"]) not in self.running:
-            self._start(self._taken_by(fact) or self._new(fact["id"]), fact["worker"], time)
+            self._start(self._taken_by(fact["id"], fact["worker"]) or self._new(fact["id"]), fact["worker"], time)
 
-    def _active(self, fact, time):
+    def _active(self, fact: Fact, time: float) -> None:
+        worker = fact["worker"]
         for task in fact["tasks"]:
-            attempt = self.running.get((task["id"], fact["worker"]))
+            started = task["started"]
+            attempt = self.running.get((task["id"], worker))
             over = self._recent.get(task["id"])
-            if attempt is None and over and over.worker == fact["worker"] and task["started"] < over.ended:
+            if attempt is None and over and over.worker == worker and started < (over.ended or 0):
                 over.process = task["process"]  # it has ended while its worker answered
                 continue
             if attempt is None:
-                attempt = self._taken_by(task | {"worker": fact["worker"]}) or self._new(task["id"])
-                self._start(attempt, fact["worker"], task["started"])
-            attempt.started = min(attempt.started, task["started"])  # the event comes when the worker has time for it
+                attempt = self._taken_by(task["id"], worker) or self._new(task["id"])
+                self._start(attempt, worker, started)
+            attempt.started = min(
+                attempt.started or started, started
+            )  # the event comes when the worker has time for it
             attempt.process, attempt.seen = task["process"], time
-        for attempt in [one for one in self.running.values() if one.worker == fact["worker"]]:
-            if attempt.seen < time - MISSING:
-                self._lose(attempt, max(attempt.started, attempt.seen))
+        for attempt in self._running_at(worker):
+            if (seen := attempt.seen or 0) < time - MISSING:
+                self._lose(attempt, max(attempt.started or 0, seen))
 
-    def _succeeded(self, fact, time):
+    def _succeeded(self, fact: Fact, time: float) -> None:
         attempt = self._over(fact, time, "succeeded")
         if attempt and fact["runtime"]:
             attempt.started = min(attempt.started or time, time - fact["runtime"])
             attempt.ended = attempt.started + fact["runtime"]
 
-    def _failed(self, fact, time):
+    def _failed(self, fact: Fact, time: float) -> None:
         self._over(fact, time, "failed")
         self.error = fact["why"]
         self._killed(fact, time)
 
-    def _killed(self, fact, time):
+    def _killed(self, fact: Fact, time: float) -> None:
         if "WorkerLostError" in fact["why"]:
-            self.faults.append([time, time, "a process was killed"])
+            self.faults.append((time, time, "a process was killed"))
 
-    def _revoked(self, fact, time):
+    def _revoked(self, fact: Fact, time: float) -> None:
         self._over(fact, time, "revoked")
 
-    def _retried(self, fact, time):
+    def _retried(self, fact: Fact, time: float) -> None:
         self._killed(fact, time)
         if self._over(fact, time, "retried") and fact["id"] not in self.open:
             self._new(fact["id"], time)
 
-    def _rejected(self, fact, time):
+    def _rejected(self, fact: Fact, time: float) -> None:
         if self._over(fact, time, "returned" if fact["requeue"] else "failed") and fact["requeue"]:
-            self.faults.append([time, time, "a prediction went back into the queue"])
+            self.faults.append((time, time, "a prediction went back into the queue"))
             if fact["id"] not in self.open:
                 self._new(fact["id"], time)
 
-    def _new(self, task, sent=None):
+    def _new(self, task: str, sent: float | None = None) -> Attempt:
         """The first Attempt of a prediction, or one more."""
         before = self.open.get(task) or self._recent.get(task)
         self.open[task] = Attempt(task, before.number + 1 if before else 1, sent)
@@ -254,27 +290,29 @@ class History:
         self._taken -= bool(before and before.worker)
         return self.open[task]
 
-    def _taken_by(self, fact):
-        """The open Attempt that this worker has, or may have, and that has not begun; or None."""
-        attempt = self.open.get(fact["id"])
-        return attempt if attempt and not attempt.started and attempt.worker in (None, fact["worker"]) else None
+    def _taken_by(self, task: str, worker: str) -> Attempt | None:
+        """The open Attempt that this worker has, or may have, and that has not begun."""
+        attempt = self.open.get(task)
+        return attempt if attempt and not attempt.started and attempt.worker in (None, worker) else None
 
-    def _take(self, attempt, worker):
+    def _running_at(self, worker: str) -> list[Attempt]:
+        return [one for one in self.running.values() if one.worker == worker]
+
+    def _take(self, attempt: Attempt, worker: str) -> Attempt:
         self._taken += attempt.worker is None
         attempt.worker = worker
         return attempt
 
-    def _start(self, attempt, worker, time):
+    def _start(self, attempt: Attempt, worker: str, time: float) -> None:
         self._take(attempt, worker)
         attempt.started, attempt.seen = time, self._clock or time
         self.running[attempt.id, worker] = attempt
 
-    def _over(self, fact, time, outcome):
+    def _over(self, fact: Fact, time: float, outcome: str) -> Attempt | None:
         """End the Attempt that a fact is about, and return it; None when it was over before."""
         before = self._recent.get(fact["id"])
-        known = before and before.worker == fact["worker"]
-        attempt = self.running.get((fact["id"], fact["worker"])) or self._taken_by(fact)
-        if known and not (attempt and attempt.worker):
+        attempt = self.running.get((fact["id"], fact["worker"])) or self._taken_by(fact["id"], fact["worker"])
+        if before and before.worker == fact["worker"] and not (attempt and attempt.worker):
             if before.outcome != "lost":
                 return None  # Celery says twice how some end: rejected, and failed
             if attempt:  # nobody has taken it since: its worker was frozen, or silent, and is back
@@ -286,7 +324,7 @@ class History:
         self._end(self._take(attempt, fact["worker"]), time, outcome)
         return attempt
 
-    def _end(self, attempt, time, outcome):
+    def _end(self, attempt: Attempt, time: float, outcome: str) -> None:
         before = self._recent.get(attempt.id)
         if before is None or before.outcome not in OVER:
             self.done += outcome == "succeeded"
@@ -294,62 +332,62 @@ class History:
         attempt.ended, attempt.outcome = time, outcome
         if self.open.get(attempt.id) is attempt:
             del self.open[attempt.id]
-        self.running.pop((attempt.id, attempt.worker), None)
+        if attempt.worker:
+            self.running.pop((attempt.id, attempt.worker), None)
         self.ended.append(attempt)
         self._recent[attempt.id] = attempt
         if len(self._recent) > RECENT:
             self._recent.popitem(last=False)
 
-    def _lose(self, attempt, time):
+    def _lose(self, attempt: Attempt, time: float) -> None:
         self._end(attempt, time, "lost")
         if attempt.id not in self.open:
             self._new(attempt.id, time)
 
-    def _pool(self, fact, time):
+    def _pool(self, fact: Fact, time: float) -> None:
         self.pools[fact["worker"]] = fact["processes"]
         self.sizes.append((time, fact["worker"], fact["processes"]))
 
-    def _takes(self, fact, time):
+    def _takes(self, fact: Fact, time: float) -> None:
         self.takes[fact["worker"]] = fact["queues"]
 
-    def _suspended(self, fact, time):
+    def _suspended(self, fact: Fact, time: float) -> None:
         (self.suspended.add if fact["is"] else self.suspended.discard)(fact["worker"])
 
-    def _gone(self, fact, time):
+    def _gone(self, fact: Fact, time: float) -> None:
         worker = fact["worker"]
         self.pools.pop(worker, None)
         self.takes.pop(worker, None)
         self.suspended.discard(worker)
         self.sizes.append((time, worker, []))
-        self.faults.append([time, time, f"{worker} was lost" if fact["lost"] else f"{worker} ended"])
-        for attempt in [one for one in self.running.values() if one.worker == worker]:
-            self._lose(attempt, max(time, attempt.started))
+        self.faults.append((time, time, f"{worker} was lost" if fact["lost"] else f"{worker} ended"))
+        for attempt in self._running_at(worker):
+            self._lose(attempt, max(time, attempt.started or 0))
         for attempt in [one for one in self.open.values() if one.worker == worker]:
             self._new(attempt.id, attempt.sent)
 
-    def _asked(self, fact, time):
+    def _asked(self, fact: Fact, time: float) -> None:
         self._before = self._taken, len(self.running), self.done, self.failed
 
-    def _counts(self, fact, time):
-        taken, *before = self._before
+    def _counts(self, fact: Fact, time: float) -> None:
+        taken, running, done, failed = self._before
         self.ready, self.unacked = fact["ready"], fact["unacked"]
-        self.moment = Moment(sum(self.ready.values()), self.unacked, *before)
-        there = (
-            self.moment.ready + taken,
-            self.moment.ready + (self.unacked or 0) + self.moment.done + self.moment.failed,
-        )
+        ready = sum(self.ready.values())
+        self.moment = Moment(ready, self.unacked, running, done, failed)
+        there = ready + taken, self.moment.there + done + failed
         # A message that is tried again, or given back, is in two places for a moment, as far as anybody can see.
         lately = min(self._there[-1][1], there[1])
         self._there.append(there)
         self.sent = max(self.sent, min(one for one, _ in self._there), lately)
-        self.counts.append((time, self.moment.ready, self.unacked))
+        self.counts.append((time, ready, self.unacked))
 
-    def _broker(self, fact, time):
+    def _broker(self, fact: Fact, time: float) -> None:
         if self.answers and not fact["answers"]:
-            self.faults.append([time, None, "the broker was away"])
+            self.faults.append((time, None, "the broker was away"))
         if fact["answers"] and self.faults and self.faults[-1][1] is None:
-            self.faults[-1][1] = time
+            begin, _, what = self.faults[-1]
+            self.faults[-1] = begin, time, what
         self.answers, self.why = fact["answers"], fact.get("why")
 
-    def _unread(self, fact, time):
+    def _unread(self, fact: Fact, time: float) -> None:
         self.unread = fact["number"]

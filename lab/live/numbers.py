@@ -2,8 +2,11 @@
 
 import time
 from collections import deque
+from collections.abc import Iterator
 
+from lab.live.burst import Burst
 from lab.live.history import Moment
+from lab.live.recording import Recording
 
 LOOK = 0.2  # seconds between two looks at what has happened
 SPAN = 5  # seconds over which the speed is taken, at least
@@ -13,71 +16,71 @@ STALE = 3  # seconds after which the broker's counts are called old
 class Mean:
     """The mean of what was added; None before the first."""
 
-    def __init__(self):
-        self._sum = self._number = 0
+    def __init__(self) -> None:
+        self._sum, self._number = 0.0, 0
 
-    def add(self, value):
+    def add(self, value: float) -> None:
         self._sum += value
         self._number += 1
 
     @property
-    def value(self):
+    def value(self) -> float | None:
         return self._sum / self._number if self._number else None
 
 
 class Numbers:
-    """What a Recording says now; times in seconds. burst is what the sender of a burst says, or None."""
+    """What a Recording says now; times in seconds. burst is the Burst whose predictions these are, if any."""
 
-    def __init__(self, recording, burst=None):
+    def __init__(self, recording: Recording, burst: Burst | None = None):
         self._recording = recording
         self.history, self.burst = recording.history, burst
         self.waited, self.worked = Mean(), Mean()
         self._begin = time.time()
-        self._ends = deque()
+        self._ends: deque[float] = deque()
 
-    def look(self):
+    def look(self) -> None:
         """Bring all numbers up to date."""
         for attempt in self._recording.take():
             if attempt.outcome in ("succeeded", "failed"):
                 self._ends.append(time.time())
-                if attempt.started:
-                    self.worked.add(attempt.ended - attempt.started)
-                if attempt.started and attempt.sent:
-                    self.waited.add(max(0, attempt.started - attempt.sent))
+                if attempt.worked is not None:
+                    self.worked.add(attempt.worked)
+                if attempt.waited is not None:
+                    self.waited.add(attempt.waited)
             if self.burst:
                 self.burst.note(attempt)
         while self._ends and self._ends[0] < time.time() - self._span:
             self._ends.popleft()
 
     @property
-    def _span(self):
+    def _span(self) -> float:
         """Seconds over which the speed is taken: those that work at the same time end at the same time."""
         return max(SPAN, 2 * (self.worked.value or 0))
 
     @property
-    def elapsed(self):
+    def elapsed(self) -> float:
         return time.time() - self._begin
 
     @property
-    def speed(self):
+    def speed(self) -> float:
         """Predictions that have ended in a second, lately."""
         return len(self._ends) / max(1, min(self._span, self.elapsed))
 
     @property
-    def sent(self):
+    def sent(self) -> int:
         """How many there are, with those that waited before; of a burst, how many it has sent."""
         if self.burst:
             return self.burst.sent
-        ready, unacked, _, done, failed = self.moment
-        return max(self.history.sent, (ready or 0) + (unacked or 0) + done + failed)
+        moment = self.moment
+        return max(self.history.sent, moment.there + moment.done + moment.failed)
 
     @property
-    def age(self):
+    def age(self) -> float | None:
         """Seconds since the broker has counted; None before."""
         return time.time() - self.history.counts[-1][0] if self.history.counts else None
 
     @property
-    def moment(self):
+    def moment(self) -> Moment:
         """What the broker counted last, with what was so then; when that is long ago, with what is so now."""
         history = self.history
         moment = history.moment or Moment(None, None, 0, 0, 0)
@@ -86,33 +89,33 @@ class Numbers:
         return moment
 
     @property
-    def is_ready(self):
+    def is_ready(self) -> bool:
         """Whether a burst can begin: what is there before is known, also of the workers' pools, if there are any."""
         return bool(self.history.moment and (self.history.pools or self.elapsed > STALE))
 
     @property
-    def is_settled(self):
+    def is_settled(self) -> bool:
         """Whether the broker has counted after all that has ended, and nothing is with a worker any more."""
         done = self.history.done + self.history.failed
         return not self.moment.unacked and self.moment.done + self.moment.failed == done
 
     @property
-    def remaining(self):
-        """Seconds until what was sent is done, if every process works from now on; None while that cannot be said."""
-        if self.worked.value is None or not self.history.processes:
+    def remaining(self) -> float | None:
+        """Seconds until a burst is done, if every process works from now on; None while that cannot be said."""
+        if not self.burst or self.worked.value is None or not self.history.processes:
             return None
         if self.worked.value < LOOK:  # then sending takes as long
             return (self.burst.number - self.burst.finished) / self.speed if self.speed else None
         return max(len(self.history.open) / self.history.processes, 1) * self.worked.value + self.burst.unsent
 
     @property
-    def trouble(self):
-        """What is in the way, as a sentence, or None."""
+    def trouble(self) -> str | None:
+        """What is in the way, as a sentence."""
         history = self.history
         if history.answers is False:
             return f"Waiting … {history.why}"
-        if history.counts and self.age > STALE:
-            return f"The broker has said nothing for {shown(self.age)}."
+        if (age := self.age) is not None and age > STALE:
+            return f"The broker has said nothing for {shown(age)}."
         if self.burst and self.burst.problem:
             return f"Not sent: {self.burst.problem}. Trying again …"
         if history.answers and self.elapsed > STALE and not history.pools:
@@ -128,7 +131,7 @@ class Numbers:
         return None
 
     @property
-    def remarks(self):
+    def remarks(self) -> Iterator[str]:
         """Why something that is expected is not shown, as sentences."""
         if self.burst and self.burst.remark:
             yield self.burst.remark
@@ -142,14 +145,14 @@ class Numbers:
             yield "Since when they waited is unknown: the sender has no task_send_sent_event."
 
 
-def shown(seconds):
+def shown(seconds: float | None) -> str:
     """A time as a person says it: 4 s, 2:05 min, 1:02:05 h; – for None."""
     if seconds is None:
         return "–"
     if seconds < 10:
         return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
+    minutes, left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
-        return f"{hours}:{minutes:02}:{seconds:02} h"
-    return f"{minutes}:{seconds:02} min" if minutes else f"{seconds} s"
+        return f"{hours}:{minutes:02}:{left:02} h"
+    return f"{minutes}:{left:02} min" if minutes else f"{left} s"

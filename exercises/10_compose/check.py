@@ -471,8 +471,13 @@ def without_docker(file):
     return document
 
 
-def load(path, file):
-    """What a YAML file says, with all that it includes and extends. Raises Invalid, about the student's file."""
+def load(path, file, within=()):
+    """What a YAML file says, with all that it includes and extends. Raises Invalid, about the student's file.
+
+    within are the files that include it.
+    """
+    if path.resolve() in within:
+        complain(file, "it includes itself")
     try:
         document = yaml.load(path.read_text(), Loader)
     except yaml.MarkedYAMLError as error:
@@ -489,7 +494,7 @@ def load(path, file):
         return document
     for one in document.get("include") or []:
         for name in as_list(one["path"] if isinstance(one, dict) else one):
-            document = merged(load(path.parent / name, file), document)
+            document = merged(load(path.parent / name, file, (*within, path.resolve())), document)
     for name, service in document.get("services", {}).items():
         if isinstance(service, dict):
             for key in service.keys() - KEYS:

@@ -134,6 +134,7 @@ class Claim:
             with suppress(json.JSONDecodeError):
                 return {"holder": json.loads(self._path.read_text())}
         except OSError as error:  # a network drive whose server has none
+            self._file.close()
             found = f"Files cannot be locked in {self._path.parent}: {error.strerror}"
             raise Fault(found, "Put the lab's folder on a disk of this machine") from None
 

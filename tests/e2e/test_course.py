@@ -1,29 +1,19 @@
 """The course's commands, as a student and a teacher use them."""
 
-import errno
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from conftest import ROOT
-from test_exercises import predict, words
+from conftest import pass_all, words
 
-from lab import cli
-from lab.course import watch
-from lab.course.exercise import Exercise, course
-from lab.course.handout import is_labs
-from lab.course.progress import Progress
-from lab.course.watch import fingerprint
-from lab.fault import Fault
+from e2e.student import predict
+from lab.course.exercise import course
 
 LAB = ["python", "-m", "lab"]
 COURSE = course()
@@ -48,36 +38,6 @@ def solve(student):
             shutil.copy(file, student.path)
 
 
-def pass_all(student):
-    record = {"checks": 2, "hints": 1, "passed": "2026-01-01T10:00:00+00:00", "seconds": 1.5, "facts": ["found"]}
-    (student.path / "progress.json").write_text(json.dumps({one.path.name: record for one in COURSE}))
-
-
-def test_new_hands_out_every_stub_and_says_where_to_begin(folder):
-    given = {path.name for path in folder.path.rglob("*")}
-    assert given == {".gitignore"} | {stub.name for exercise in COURSE for stub in exercise.stubs}
-    printed, _ = folder.run(*LAB, "list")
-    assert printed.startswith(f"→ {COURSE[0].label} ") and f"{COURSE[0].path.name}/README.md" in printed
-
-
-def test_what_a_desktop_leaves_in_a_stub_is_not_handed_out(tmp_path):
-    stub = tmp_path / "90_stub" / "stub"
-    (stub / "__pycache__").mkdir(parents=True)
-    for name in ("send.py", ".env.example", ".DS_Store", "._send.py", "send.py~", ".send.py.swp", "__pycache__/x.pyc"):
-        (stub / name).touch()
-    (stub / "link.py").symlink_to("send.py")
-    assert [file.name for file in Exercise(stub.parent).stubs] == [".env.example", "link.py", "send.py"]
-
-
-def test_new_overwrites_nothing(folder):
-    (folder.path / "my_ml_app.py").write_text("mine")
-    (folder.path / "celeryconfig.py").unlink()
-    printed, status = folder.run(*LAB, "new", ".")
-    assert status == 0
-    assert "kept  my_ml_app.py" in printed and "new   celeryconfig.py" in printed
-    assert (folder.path / "my_ml_app.py").read_text() == "mine"
-
-
 def test_an_exercise_passes_once_and_the_next_one_is_named(folder):
     printed, status = folder.run(*LAB, "check", "2")
     assert status == 1 and "✗ my_ml_app.py has no Celery app" in printed and "→ Make one with `Celery(...)`" in printed
@@ -96,7 +56,7 @@ def test_an_exercise_passes_once_and_the_next_one_is_named(folder):
 
 
 def test_check_without_a_number_takes_the_first_that_has_not_passed(folder):
-    pass_all(folder)
+    pass_all(folder.path)
     printed, status = folder.run(*LAB, "check")
     assert status == 0 and printed == "You have passed every exercise.\n"
     folder.run(*LAB, "reset", "2")
@@ -105,54 +65,9 @@ def test_check_without_a_number_takes_the_first_that_has_not_passed(folder):
     assert printed.endswith("Stuck? `lab hint 2`\n")
 
 
-@pytest.mark.parametrize("number", ["99", "-1", "two", ""])
-def test_an_exercise_that_is_not_there_is_named(folder, number):
-    printed, status = folder.run(*LAB, "hint", "--", number)
-    assert (
-        status == 2
-        and f"there is no exercise '{number}': they go from {COURSE[0].number} to {COURSE[-1].number}" in printed
-    )
-
-
-def test_hints_come_one_by_one_and_the_last_one_stays(folder):
-    for number in (0, 1, 2, 2):
-        printed, status = folder.run(*LAB, "hint", "2")
-        assert status == 0 and words(printed) == words(f"Hint {number + 1} of 3: {APP.hints[number]}")
-
-
-def test_reset_puts_the_stub_back_and_keeps_what_was_written(folder):
-    for number in (1, 2):
-        (folder.path / "my_ml_app.py").write_text(f"version {number}")
-        printed, status = folder.run(*LAB, "reset", "2")
-        assert status == 0 and f"Your my_ml_app.py is now my_ml_app.py.{number}." in printed
-        assert (folder.path / f"my_ml_app.py.{number}").read_text() == f"version {number}"
-        assert (folder.path / "my_ml_app.py").read_text() == APP.stubs[0].read_text()
-
-
-def test_reset_writes_through_no_link(folder):
-    (folder.path / "my_ml_app.py").unlink()
-    (folder.path / "my_ml_app.py").symlink_to("../elsewhere.py")
-    printed, status = folder.run(*LAB, "reset", "2")
-    assert status == 0 and "Your my_ml_app.py is now my_ml_app.py.1." in printed
-    assert not (folder.path / "../elsewhere.py").exists() and (folder.path / "my_ml_app.py").is_file()
-
-
-def test_the_solution_is_shown_only_after_the_check_has_passed(folder):
-    printed, status = folder.run(*LAB, "solution", "2")
-    assert status == 1 and "has not passed yet" in printed and "def predict" not in printed
-    pass_all(folder)
-    for exercise in COURSE:
-        printed, status = folder.run(*LAB, "solution", str(exercise.number))
-        assert status == 0 and all(words(text) in words(printed) for text in solution(exercise))
-
-
-def solution(exercise):
-    return [file.read_text() for file in exercise.solutions] or exercise.hints[-1:]
-
-
 def test_watch_checks_again_when_a_file_changes_and_moves_on(folder):
     solve(folder)
-    pass_all(folder)
+    pass_all(folder.path)
     folder.run(*LAB, "reset", "2")
     terminal = folder.open(*LAB, "watch")
     predict(terminal, "Watching your files and servers", "Who can still call it")
@@ -171,7 +86,7 @@ def test_watch_checks_again_when_a_file_changes_and_moves_on(folder):
 
 
 def test_watch_waits_until_something_is_done_for_the_next_exercise(folder):
-    pass_all(folder)
+    pass_all(folder.path)
     for exercise in (APP, COMPOSE):
         folder.run(*LAB, "reset", str(exercise.number))
         for file in exercise.solutions:
@@ -183,29 +98,6 @@ def test_watch_waits_until_something_is_done_for_the_next_exercise(folder):
     terminal.see("It is checked when you do something for it")
     (folder.path / "Dockerfile").touch()
     terminal.see("Passed", "You have passed every exercise")
-
-
-def test_watch_leaves_when_an_interrupt_came_where_python_could_not_raise(folder, monkeypatch):
-    monkeypatch.chdir(folder.path)
-    monkeypatch.setattr(watch, "fingerprint", dict)
-
-    def heed_interrupt():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        watch.wait_for_change({}, heed_interrupt)
-
-
-def test_a_log_in_the_folder_is_nothing_that_a_student_did(folder, monkeypatch):
-    monkeypatch.chdir(folder.path)
-    before = fingerprint()[0]
-    for name in ("nohup.out", "worker.log", "celerybeat-schedule", "progress.json"):
-        (folder.path / name).write_text("new")
-    assert fingerprint()[0] == before
-    for name in ("Dockerfile", "helper.py"):  # handed out, and the student's own
-        (folder.path / name).write_text("new")
-        assert fingerprint()[0] != before
-        before = fingerprint()[0]
 
 
 def test_watch_ends_with_ctrl_c(folder):
@@ -336,43 +228,6 @@ def test_sentences_survive_a_python_that_leaves_docstrings_out(folder):
     assert "Usage" in folder.run("python", "-OO", "-m", "lab", "--help")[0]
 
 
-def test_a_spoilt_progress_file_is_named_and_not_overwritten(folder):
-    for text in ("{", "[]", '{"02_app": {"passed": true}}'):
-        (folder.path / "progress.json").write_text(text)
-        printed, status = folder.run(*LAB, "check", "2")
-        assert status == 1 and "progress.json is not what the lab wrote" in printed
-        assert (folder.path / "progress.json").read_text() == text
-
-
-def test_progress_that_cannot_be_kept_is_named(folder, monkeypatch):
-    (folder.path / "progress.json").mkdir()
-    printed, status = folder.run(*LAB, "check", "2")
-    assert status == 1 and "progress.json cannot be read: Is a directory. Move it away" in printed
-    full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(Path, "write_text", lambda *_: (_ for _ in ()).throw(full))
-    with pytest.raises(Fault, match="cannot be kept in .*/other/progress.json: No space left on device"):
-        Progress(folder.path / "other").forget(APP)
-
-
-@pytest.mark.parametrize(
-    "one",
-    [
-        {"hints": -5},
-        {"hints": 1.5},
-        {"seconds": float("nan")},
-        {"passed": True},
-        {"passed": "yesterday"},
-        {"facts": None},
-        {"unknown": 1},
-        [],
-    ],
-)
-def test_what_the_lab_would_not_have_written_is_refused(tmp_path, one):
-    (tmp_path / "progress.json").write_text(json.dumps({"02_app": one}))
-    with pytest.raises(Fault, match="is not what the lab wrote"):
-        Progress(tmp_path).of(APP)
-
-
 def test_nothing_kept_or_found_moves_the_cursor(folder):
     """Nor spoils a report: not what a file says, not its name, not an error's text."""
     bad = "\x1b[2J\x9b0m\r\x07"
@@ -390,49 +245,9 @@ def test_nothing_kept_or_found_moves_the_cursor(folder):
     ElementTree.fromstring(printed)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [["check"], ["check", "2"], ["list"], ["hint", "2"], ["reset", "2"], ["solution", "2"], ["report"], ["watch"]],
-)
-def test_another_folder_is_named_and_left_as_it_is(folder, command):
-    (folder.path / "empty").mkdir()
-    printed, status = folder.run("sh", "-c", f"cd empty && exec {' '.join([*LAB, *command])}")
-    assert status == 1 and "empty has none of the course's files. Go to yours, or make one" in printed
-    assert not list((folder.path / "empty").iterdir())
-
-
-def test_what_goes_wrong_in_the_lab_itself_is_a_sentence(folder, monkeypatch, capsys):
-    monkeypatch.setattr(cli.course, "course", lambda: 1 / 0)
-    monkeypatch.setattr(sys, "argv", ["lab", "list"])
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the tests' own stay
-    monkeypatch.chdir(folder.path)
-    monkeypatch.setenv("TMPDIR", str(folder.path))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    with pytest.raises(SystemExit):
-        cli.main()
-    printed = capsys.readouterr().out
-    assert printed.startswith("The lab itself has failed, and not you: ZeroDivisionError: division by zero (<lambda>,")
-    assert "Traceback" in Path(re.search(r"show (\S+) to", printed)[1]).read_text()
+def test_a_folder_that_is_not_there_any_more_is_named(folder):
     printed, status = folder.run("sh", "-c", 'mkdir gone; cd gone; rmdir ../gone; exec "$@"', "sh", *LAB, "list")
     assert status == 1 and printed.startswith("The folder of this terminal is not there any more. Go to yours")
-
-
-def test_the_labs_own_folder_sends_students_to_theirs(tmp_path):
-    """What is there is solved: a check of it would pass, and say nothing about the student."""
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    rooms = {path.partition("/")[0] for path in tracked.splitlines() if "/" in path}
-    for folder in (".", ".venv", "exercises/mine", *rooms):
-        assert is_labs(ROOT / folder)
-    for folder in ("my_celery", "my_celery/lab", "../lab"):
-        assert not is_labs(ROOT / folder)
-    command = [sys.executable, "-m", "lab"]
-    for folder, arguments in ((".", ["check", "2"]), ("exercises", ["list"])):
-        done = subprocess.run([*command, *arguments], cwd=ROOT / folder, capture_output=True, text=True)
-        assert done.returncode == 1 and "This is the lab's own folder, where everything is solved" in done.stdout
-        assert "o there: `" in done.stdout
-    for folder in (".", "lab"):
-        done = subprocess.run([*command, "new", folder], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 1 and "a folder of the lab's own" in done.stdout
 
 
 def test_a_terminal_that_has_no_check_mark_gets_another(folder):
@@ -464,46 +279,3 @@ def test_the_doctor_works_in_a_students_folder(folder):
 
 def report(student, form, *folders):
     return student.run(*LAB, "report", "--format", form, *folders, COLUMNS="200")
-
-
-def test_a_report_says_who_got_where(folder):
-    """Without any server: it reads what the checks found."""
-    for who in ("ada", "bob"):
-        folder.run(*LAB, "new", who)
-    folder.run(*LAB, "check", "2")
-    pass_all(folder)
-    shutil.move(folder.path / "progress.json", folder.path / "ada")
-    students = ["ada", "bob"]
-    printed, status = report(folder, "table", *students)
-    assert status == 1
-    assert re.search(r"ada +02 The app and its task +2026-01-01 10:00 +1.5 s +2 +1 +– +found", printed)
-    assert re.search(r"bob +02 The app and its task +– +– +0 +0 +– +never checked", printed)
-    printed, status = report(folder, "json", *students)
-    ada, bob = json.loads(printed)
-    assert status == 1 and (ada["who"], ada["complete"], bob["complete"]) == ("ada", True, False)
-    assert ada["exercises"]["02_app"]["facts"] == ["found"]
-    printed, status = report(folder, "junit", *students)
-    suites = ElementTree.fromstring(printed)
-    assert status == 1
-    assert [(suite.get("name"), suite.get("failures")) for suite in suites] == [("ada", "0"), ("bob", str(len(COURSE)))]
-
-
-def test_a_complete_report_says_so_by_its_exit_status(folder):
-    pass_all(folder)
-    for form in ("table", "json", "junit"):
-        assert report(folder, form)[1] == 0
-
-
-def test_reset_keeps_what_a_teacher_wants_to_know(folder):
-    pass_all(folder)
-    folder.run(*LAB, "reset", "2")
-    printed, _ = report(folder, "json")
-    record = json.loads(printed)[0]["exercises"][APP.path.name]
-    assert (record["passed"], record["checks"], record["hints"]) == (None, 2, 1)
-
-
-def test_hint_without_a_number_is_for_the_next_exercise(folder):
-    pass_all(folder)
-    folder.run(*LAB, "reset", "2")
-    printed, status = folder.run(*LAB, "hint")
-    assert status == 0 and words(APP.hints[1]) in words(printed)

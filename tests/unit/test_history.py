@@ -1,24 +1,12 @@
 """What a History makes of facts that come twice, late, in another order, or not at all, and of what is no fact."""
 
-import io
-import json
-import threading
-import time
 from types import SimpleNamespace
 
 import pytest
-from celery import Celery
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as some
-from rich.console import Console
 
 from lab.fault import Fault
-from lab.live.events import hearing
-from lab.live.follow import Follower
 from lab.live.history import History
-from lab.live.numbers import Numbers
-from lab.live.picture import draw
-from lab.live.view import as_line, as_screen, follow
+from lab.live.view import follow
 
 
 def story(*facts):
@@ -145,91 +133,6 @@ def test_a_record_whose_end_is_cut_and_with_kinds_of_later_labs(tmp_path):
     assert History.read(tmp_path / "file").heard == 1
 
 
-ODD = some.one_of(
-    some.none(),
-    some.booleans(),
-    some.integers(),
-    some.floats(),
-    some.sampled_from([10**400, "x" * 10_000, "\x1b[31m[/]$x$", "\ud800", [], {}, [{}], time.time(), "1", "one@here"]),
-)
-FIELDS = [
-    "uuid",
-    "hostname",
-    "timestamp",
-    "pid",
-    "exception",
-    "runtime",
-    "queue",
-    "requeue",
-    "clock",
-    "utcoffset",
-    "mark",
-]
-TYPES = ["sent", "received", "started", "succeeded", "failed", "retried", "rejected", "revoked", "counts", "asked", "x"]
-TYPES = [f"task-{kind}" for kind in TYPES] + ["worker-online", "worker-offline", "worker-heartbeat", "lab-listens", ""]
-RIGHT = {"uuid": "1", "hostname": "one@here", "timestamp": time.time(), "requeue": True, "runtime": 1.5, "queue": "q"}
-
-
-ABSENT = object()
-CHANGE = some.tuples(some.sampled_from([*FIELDS, "type"]), ODD | some.just(ABSENT))
-
-
-def with_changes(kind, *changes):
-    event = RIGHT | {"type": kind} | dict(changes)
-    return {name: value for name, value in event.items() if value is not ABSENT}
-
-
-EVENT = some.builds(with_changes, some.sampled_from(TYPES), CHANGE, CHANGE) | ODD
-
-
-@pytest.fixture(scope="module")
-def watched():
-    """A Follower of an app whose broker is in this process, and what sends to it as whoever may send messages can."""
-    app = Celery("my_ml_app", broker="memory://", set_as_current=False)
-    follower, heard = Follower(app, lambda: None), threading.Event()
-
-    def note(event):
-        heard.set() if event["type"] == "over" else follower._note(event)
-
-    def send(*bodies, **options):
-        heard.clear()
-        exchange, over = "celeryev", {"type": "over", "hostname": "a@b", "timestamp": time.time()}
-        for body in (*bodies, over):
-            producer.publish(body, exchange=exchange, routing_key="x", **(options if body is not over else {}))
-        assert heard.wait(10)
-        return list(follower.facts())
-
-    with hearing(app, note, follower._could_not_read), app.connection() as connection:
-        producer = connection.Producer(serializer="json")
-        yield SimpleNamespace(send=send, follower=follower, connection=connection)
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(some.lists(EVENT, min_size=100, max_size=100))
-def test_10_000_events_that_nobody_should_send(watched, events):
-    """Each is taken, passed over, or counted as one that could not be read; nothing that is shown fails."""
-    history = History()
-    for fact in watched.send(events):
-        history.note(json.loads(json.dumps(fact)))
-    recording = SimpleNamespace(history=history, take=lambda: history.ended)
-    numbers = Numbers(recording)
-    numbers.look()
-    screen = io.StringIO()
-    Console(file=screen, force_terminal=True, width=80).print(as_screen(numbers, "here", 1))
-    assert "\x1b[31m[/]" not in screen.getvalue() + as_line(numbers)
-
-
-def test_messages_that_are_no_events(watched):
-    before = watched.follower._unread
-    watched.send("text", None, 7, [], [[1]], {"type": "task-rejected", **RIGHT, "requeue": "yes"})
-    watched.send(b"\xff{", b"", content_type="application/json", content_encoding="utf-8")
-    watched.send(b"x", content_type="application/x-python-serialize", content_encoding="binary")
-    watched.send(b"x", content_type="application/json", content_encoding="no-such")
-    assert watched.follower._unread - before >= 8
-    event = RIGHT | {"type": "task-started", "timestamp": time.time()}
-    assert [fact["fact"] for fact in watched.send(event)] == ["started"]
-
-
 def test_ctrl_c_that_python_had_to_ignore_ends_a_view():
     """It came while a finalizer ran, where an exception is lost: whoever loops asks whether it did."""
     asked = []
@@ -241,41 +144,3 @@ def test_ctrl_c_that_python_had_to_ignore_ends_a_view():
 
     recording = SimpleNamespace(history=History(), take=lambda: [])
     assert not follow(recording, "here", heed=heed)
-
-
-def fact(seconds, kind, **more):
-    return {"time": 1000 + seconds, "fact": kind, **more}
-
-
-MANY = 5_000
-WORKERS = [f"{number}@here" for number in range(MANY)]
-HOSTILE = {
-    "workers": [fact(0, "pool", worker=name, processes=list(range(1, 11))) for name in WORKERS]
-    + [fact(n, "started", id=name, worker=name) for n, name in enumerate(WORKERS)],
-    "faults": [fact(0, "sent", id="1")] + [fact(n, "gone", worker="a@b", lost=True) for n in range(MANY)],
-    "pools": [fact(0, "sent", id="1")] + [fact(n, "pool", worker="a@b", processes=[n + 1]) for n in range(MANY)],
-    "nobody saw": [fact(n / 100, "started", id=str(n), worker="a@b") for n in range(MANY)],
-    "failed": [
-        fact(n + end, kind, id=str(n), worker="a@b", why="")
-        for n in range(MANY)
-        for end, kind in ((0, "started"), (0.9, "failed"))
-    ],
-    "counts": [fact(0, "sent", id="1")]
-    + [fact(n, "counts", ready={"q": n % 9 * 1e13}, unacked=n % 7) for n in range(MANY)],
-    "names": [
-        fact(0, "started", id="1", worker="$\\frac{$\x1b[31m\x00<b>漢@here"),
-        fact(1, "gone", worker="$\x1b$", lost=True),
-    ],
-    "ages": [{"time": 0, "fact": "sent", "id": "1"}, {"time": 9e14, "fact": "received", "id": "1", "worker": "a@b"}],
-}
-
-
-@pytest.mark.parametrize("facts", HOSTILE.values(), ids=HOSTILE)
-def test_a_picture_of_whatever_a_file_may_hold_is_bounded(tmp_path, facts):
-    path = tmp_path / "odd.jsonl"
-    path.write_text("".join(json.dumps(one) + "\n" for one in facts))
-    begin = time.process_time()
-    svg, png = draw(History.read(path), path)
-    assert time.process_time() - begin < 20
-    assert svg.stat().st_size < 2_000_000 and png.stat().st_size < 2_000_000
-    assert not [character for character in svg.read_text() if character < " " and character != "\n"]

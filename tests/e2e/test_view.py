@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import sys
-import threading
 import time
 from collections import Counter
 from xml.etree import ElementTree
@@ -13,12 +12,11 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 from celery.events.event import get_exchange
-from conftest import Terminal, eventually
-from learner import Learner
 
-from lab.fault import Fault
+from e2e.learner import Learner
+from e2e.student import Terminal, eventually
 from lab.live.history import History
-from lab.live.picture import draw, rows
+from lab.live.picture import rows
 from lab.messages import take_back
 from lab.probe.address import Address
 from lab.probe.queue import waiting
@@ -184,48 +182,6 @@ def test_what_rabbitmq_counts_is_true_at_once(with_rabbitmq):
     with student.app.connection() as connection:
         connection.default_channel.basic_get("celery")
         assert totals(broker.management, broker) == {"celery": (2, 1)}
-
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
-ODD = {
-    "list of numbers": HEAD + b"[1, 2]",
-    "object": HEAD + b'{"error": "x"}',
-    "no name": HEAD + b'[{"messages_ready": 1}]',
-    "name": HEAD + b'[{"name": ["q"]}]',
-    "null": HEAD + b"null",
-    "binary": HEAD + b"\xff\xfe",
-    "deep": HEAD + b"[" * 100_000,
-    "huge": HEAD + b'[{"name": "q", "messages_ready": 1%s, "messages_unacknowledged": 1}]' % (b"0" * 5000),
-    "compressed": HEAD.replace(b"Type: application/json", b"Encoding: gzip") + b"x",
-    "no HTTP": b"hello",
-}
-
-
-@pytest.mark.parametrize("answer", [*ODD.values(), "drip"], ids=[*ODD, "drip"])
-def test_whatever_answers_for_rabbitmqs_dashboard(answer):
-    """Is told, within the time that an answer may take, even when a byte comes now and then."""
-
-    def serve():
-        connection, _ = server.accept()
-        with connection:
-            connection.recv(10_000)
-            if answer != "drip":
-                return connection.sendall(answer)
-            for number in HEAD + b"[" * 100:
-                connection.sendall(bytes([number]))
-                if over.wait(0.1):
-                    return None
-
-    over = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        begin = time.monotonic()
-        with pytest.raises(Fault, match="is not RabbitMQ's management API|does not answer"):
-            totals(f"http://127.0.0.1:{server.getsockname()[1]}", Address("amqp://myuser:mypassword@localhost//"))
-        over.set()
-        thread.join()
-    assert time.monotonic() - begin < 4
 
 
 def test_what_is_taken_back_and_what_is_not(served):
@@ -441,19 +397,3 @@ def test_predictions_that_nobody_has_are_called_lost(with_rabbitmq):
     terminal.see(r"was lost", r"2 of 2 sent: 2 lost \(neither a queue nor a worker has them\)")
     past = History.read(student.path / terminal.see(RUN)[1])
     assert [one.outcome for one in past.ended] == ["lost", "lost"]
-
-
-def test_a_picture_of_many_predictions_drops_none(tmp_path):
-    path = tmp_path / "many.jsonl"
-    with open(path, "w") as file:
-        file.write('{"time": 1000, "fact": "pool", "worker": "one@here", "processes": [1, 2]}\n')
-        for number in range(6000):
-            task = {"id": f"task {number}", "worker": "one@here"}
-            for kind, seconds in (("started", 0), ("succeeded", 0.009)):
-                fact = {"time": 1000 + number / 100 + seconds, "fact": kind, "runtime": 0.009, **task}
-                file.write(json.dumps(fact) + "\n")
-    drawn = rows(History.read(path))["one@here"]
-    assert sum(len(row.works) for row in drawn) == 6000
-    svg = draw(History.read(path), path)[0].read_text()
-    assert "6000 predictions are too many for a bar each" in svg
-    assert "of 6000 nobody saw the process" in svg

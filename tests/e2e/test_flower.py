@@ -4,8 +4,10 @@ import re
 import shutil
 
 import pytest
-from conftest import RABBITMQ, Student, eventually, free_port, require
+from conftest import free_port
 from playwright.sync_api import expect, sync_playwright
+
+from e2e.student import RABBITMQ, Student, eventually, require
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.xdist_group("flower")

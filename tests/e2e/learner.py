@@ -8,8 +8,9 @@ import threading
 from contextlib import suppress
 
 import amqp
-from conftest import RABBITMQ, Student, eventually, free_port, require
+from conftest import free_port
 
+from e2e.student import RABBITMQ, Student, eventually, require
 from lab.course.exercise import course
 from lab.probe.address import Address
 

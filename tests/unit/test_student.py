@@ -7,11 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from lab.course.desk import Desk, broker_of
-from lab.course.student import Program, nothing_after_return, settings
+from lab.course.student import nothing_after_return, settings
 from lab.fault import Fault
-from lab.probe.address import Address
-from lab.probe.login import ask
-from lab.probe.wait import wait_until
 
 
 @pytest.fixture
@@ -52,64 +49,6 @@ def test_what_stands_below_return_is_found(write, body, below):
     sentence = said(nothing_after_return)
     assert (below is None) == (sentence is None)
     assert below is None or f"from line {below} on, never runs" in sentence
-
-
-@pytest.mark.parametrize(
-    "url, says",
-    [
-        ("localhost:5672", "The address localhost:5672 does not begin with a protocol"),
-        ("myuser:secret@localhost:5672//", "The address myuser:**@localhost:5672// does not begin with a protocol"),
-        ("amqp//myuser:secret@localhost:5672//", "does not begin with a protocol"),
-        ("redis", "The address redis does not begin with a protocol"),
-        ("", "does not begin with a protocol"),
-        ("ampq://myuser:secret@localhost:5672//", "Celery knows no protocol ampq://"),
-        (
-            "http://localhost:15672",
-            "Celery knows no protocol http://. RabbitMQ's is amqp:// (http:// is its dashboard's)",
-        ),
-        (
-            "amqp://myuser:sec/ret@localhost:5672//",
-            "myuser:**@localhost:5672// cannot be read: there is a / in its user",
-        ),
-        ("amqp://myuser:sec#ret@localhost:5672//", "there is a # in its user or password"),
-        ("amqp://myuser:sec?ret@localhost:5672//", "there is a ? in its user or password"),
-        ("amqp://my[user:secret@localhost:5672//", "there is a [ in its user or password"),
-        ("amqp://myuser:secret@localhost:port//", "its port is no number"),
-        ("amqp://myuser:secret@localhost:99999//", "its port is no number"),
-        ("amqp://myuser:secret@localhost:5672// ", "there is a space in it"),
-        (
-            " amqp://myuser:secret@localhost:5672//",
-            " amqp://myuser:**@localhost:5672// cannot be read: there is a space",
-        ),
-        ("amqp://myuser:secret@localhost 5672//", "there is a space in it"),
-        ("amqp://myuser:secret@loclahost.invalid:5672//", "No machine is called 'loclahost.invalid'"),
-        ("amqp://myuser:secret@.:5672//", "No machine is called '.'"),
-        (["amqp://myuser:secret@localhost//"], "amqp://myuser:**@localhost//'] cannot be read: it is no text"),
-        (("amqp://myuser:secret@localhost//",), "it is no text, but a tuple, which a comma after it makes of it"),
-        (
-            "amqp://myuser:**@localhost:5672//",
-            "its password is written as **, which the lab shows in place of the real",
-        ),
-    ],
-)
-def test_a_mistyped_address_has_a_sentence_of_its_own_and_keeps_the_password(url, says):
-    sentence = said(ask, url)
-    assert says in sentence and "celeryconfig.py" in sentence and "sec" not in sentence
-
-
-@pytest.mark.parametrize("password", ["my@secret", "my:secret", "my%secret", "my secret"])
-def test_what_celery_reads_in_a_password_is_read(password):
-    address = Address(f"amqp://myuser:{password}@localhost:5672//")
-    assert (address.password, address.host, str(address)) == (
-        password,
-        "localhost",
-        "amqp://myuser:**@localhost:5672//",
-    )
-
-
-def test_an_address_from_the_environment_is_corrected_there(monkeypatch):
-    monkeypatch.setenv("CELERY_BROKER_URL", "localhost:5672")
-    assert "`unset CELERY_BROKER_URL`" in said(ask, "localhost:5672")
 
 
 @pytest.mark.parametrize(
@@ -186,47 +125,6 @@ def fresh(function):
     for name in ("celeryconfig", "my_ml_app"):
         sys.modules.pop(name, None)
     return function()
-
-
-@pytest.mark.parametrize(
-    "program, says",
-    [
-        ("print('a'", "SyntaxError: '(' was never closed (use_ml_app.py, line 3)"),
-        (
-            "while True:\nprint(1)",
-            "IndentationError: expected an indented block after 'while' statement on line 3 (use_",
-        ),
-        ("import my_ml_ap", "ModuleNotFoundError: No module named 'my_ml_ap' (use_ml_app.py, line 3)"),
-        ("from my_ml_app import predikt", "ImportError: cannot import name 'predikt' from 'my_ml_app'"),
-        ("from my_ml_app import broken", "(my_ml_app.py, line 3)"),
-        ("input('> ')\nprint(hallo)", "NameError: name 'hallo' is not defined (use_ml_app.py, line 4)"),
-        ("input('> ')\nraise KeyError('hello')", "KeyError: 'hello' (use_ml_app.py, line 4)"),
-        ("input('> ')\nraise ValueError", "ValueError (use_ml_app.py, line 4)"),
-        ("input('> ')\nprint('Bye: now')\nsys.exit(1)", "it ended with exit status 1, and said 'Bye: now'"),
-        ("input('> ')\nos._exit(3)", "it ended with exit status 3, and said nothing"),
-        ("input('> ')\nos.kill(os.getpid(), 9)", "signal 9 ended it, and said nothing"),
-        (
-            "try:\n    1 / 0\nexcept Exception:\n    os.chdir('/nowhere')",
-            "FileNotFoundError: [Errno 2] No such file or",
-        ),
-        (
-            "import json; json.loads('no')",
-            "JSONDecodeError: Expecting value: line 1 column 1 (char 0) (use_ml_app.py, line",
-        ),
-    ],
-)
-def test_the_error_of_a_program_is_its_own_and_not_what_was_typed(write, program, says):
-    write(
-        "my_ml_app.py",
-        "def __getattr__(name):\n    if name == 'broken':\n        return 1 / 0\n    raise AttributeError\n",
-    )
-    write("use_ml_app.py", f"import os\nimport sys\n{program}\n")
-    with Program("use_ml_app.py") as one:
-        wait_until(lambda: one.ended() or one.said, 10)
-        one.type("hello: there\nhello")
-        assert wait_until(one.ended, 10)
-        sentence = said(one.raise_its_error)
-    assert says in sentence and sentence.startswith("use_ml_app.py cannot be used: ") and "> " not in sentence
 
 
 @pytest.mark.parametrize(

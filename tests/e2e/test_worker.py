@@ -4,7 +4,8 @@ import os
 import signal
 
 import psutil
-from conftest import eventually
+
+from e2e.student import eventually
 
 WORKER = ["celery", "-A", "my_ml_app", "worker"]
 

@@ -1,26 +1,22 @@
 """The rule for brokers: what answers is used, what does not is started at its very address, and Valkey stands in."""
 
-import errno
-import fcntl
 import os
 import pwd
 import re
-import shutil
 import signal
 import socket
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
-from conftest import RABBITMQ, Student, eventually, free_port, require
+from conftest import free_port
 
+from e2e.student import RABBITMQ, Student, eventually, require
 from lab.fault import Fault
-from lab.probe import login, ports
-from lab.probe.login import NotAnswering, OtherServer, ask
+from lab.probe.login import ask
 from lab.probe.ports import port_holder, stranger
-from lab.run import servers
-from lab.run.folder import Claim, Folder
 from lab.run.keeper import Keeper
 
 SERVERS = ["python", "-m", "lab", "servers"]
@@ -273,89 +269,14 @@ def test_the_server_of_another_person_is_neither_used_nor_told_the_password(stud
 def test_whose_server_it_is(monkeypatch):
     with listening() as own, listening(ADA) as adas, listening(103) as systems:
         assert [stranger(port) for port in (own, adas, systems)] == [None, "the user 12345", None]
-        monkeypatch.setattr(ports.psutil, "net_connections", lambda _: [])  # as an ordinary user sees it
+        monkeypatch.setattr(psutil, "net_connections", lambda _: [])  # as an ordinary user sees it
         assert port_holder(adas) == "a process of the user 12345"
         keeper = Keeper()
         with become(ADA):
             assert stranger(own) == "the user 'root'"  # of whom a lab runs
-            monkeypatch.setattr(ports.psutil, "process_iter", lambda: [])
+            monkeypatch.setattr(psutil, "process_iter", lambda: [])
             assert stranger(own) is None  # Docker's, perhaps
         keeper.close()
-
-
-SAYS = {
-    "nothing it knows": b"\xff\xfe\r\n" * 9,
-    "a number": b":5\r\n" * 9,
-    "lists in lists": b"*1\r\n" * 2000,
-    "what a terminal obeys": b"-ERR \x1b]0;x\x07\r\n" * 9,
-    "half a frame": b"\x01\0\0\0\0\0\x04\0\n\0\n\xce",
-    "HTTP": b"HTTP/1.1 400 Bad Request\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("protocol", ["redis", "amqp"])
-@pytest.mark.parametrize("says", SAYS.values(), ids=SAYS.keys())
-def test_a_server_that_answers_oddly(answering, protocol, says):
-    with pytest.raises(Fault, match="is not RabbitMQ: .+|is not Redis: .+|refuses the login: .+") as raised:
-        ask(f"{protocol}://myuser:mypassword@localhost:{answering(says)}/0")
-    assert str(raised.value).isprintable()
-
-
-@pytest.mark.parametrize("protocol, says", [("redis", b"+"), ("amqp", b"\1\0\0\0\0\xff\xff")])
-def test_a_server_that_answers_letter_by_letter(answering, protocol, says, monkeypatch):
-    monkeypatch.setattr(login, "LOGIN", 0.3)
-    with pytest.raises((NotAnswering, OtherServer)):  # once, amqp gave up before: EINVAL
-        ask(f"{protocol}://myuser:mypassword@localhost:{answering(says + bytes(99), pause=0.02)}/0")
-
-
-def test_a_port_at_which_somebody_else_takes_connections_is_not_free(monkeypatch):
-    """macOS binds to 127.0.0.1 next to somebody who listens at all addresses."""
-    port = servers.free_port()
-    assert servers.free_port(port) == port
-    monkeypatch.setattr(servers, "takes_connections", lambda _: True)
-    assert servers.free_port(port) != port
-
-
-def test_the_folder_is_ours_and_private(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / ".lab"
-    folder.mkdir(mode=0o777)
-    folder.chmod(0o777)
-    precious = tmp_path / "precious"
-    precious.write_text("kept")
-    (folder / "worker.log").symlink_to(precious)  # by somebody who hopes that the lab empties it
-    (folder / "runs").mkdir()
-    (folder / "runs" / "mine.jsonl").write_text("kept")
-    assert Folder().problem is None and folder.stat().st_mode & 0o777 == 0o700
-    Folder().log("worker").write_bytes(b"")
-    assert precious.read_text() == (folder / "runs" / "mine.jsonl").read_text() == "kept"
-    shutil.rmtree(folder / "runs")
-    (folder / "worker.log").unlink()
-    with monkeypatch.context() as patch:
-        folder.chmod(0o777)
-        patch.setattr(Path, "chmod", lambda *_: None)  # a Windows drive forgets it
-        assert "nothing can be private on this file system" in Folder().problem
-    folder.rmdir()
-    folder.symlink_to("/tmp")
-    assert Folder().problem == "it is a symbolic link"
-    folder.unlink()
-    folder.mkdir()
-    if os.geteuid() == 0:
-        os.chown(folder, ADA, -1)
-        assert Folder().problem == "it belongs to the user 12345"
-        (folder / "servers.claim").write_text("{}")
-        os.chown(folder / "servers.claim", ADA, -1)
-        assert Claim.held("servers", [folder]) == {}
-
-
-def test_a_drive_without_locks(tmp_path, monkeypatch):
-    def no_locks(*_):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(Fault, match="Files cannot be locked in .*: No locks available"):
-        Claim(Folder(), "servers").take()
 
 
 def test_a_terminal_that_allows_few_open_files(student):

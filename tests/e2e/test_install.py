@@ -11,7 +11,9 @@ import sysconfig
 from importlib import metadata
 
 import pytest
-from conftest import ROOT, Student
+from conftest import ROOT
+
+from e2e.student import Student
 
 TOOLS = ["sh", "make", "mkdir", "grep", "tail", "id", "env", "cat", "cp", "mv", "rm"]
 COMMANDS = [["lab"], ["python", "-m", "lab"]]

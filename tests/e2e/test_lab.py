@@ -10,8 +10,9 @@ from pathlib import Path
 
 import amqp
 import pytest
-from conftest import ID, RABBITMQ, eventually, free_port, require
+from conftest import free_port
 
+from e2e.student import ID, RABBITMQ, eventually, require
 from lab.fault import Fault
 from lab.messages import give_back
 from lab.probe.queue import waiting

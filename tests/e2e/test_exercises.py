@@ -5,14 +5,13 @@ import re
 import time
 
 import pytest
-from conftest import ID, ROOT, eventually
-from learner import Learner
-from test_readme import follow
+from conftest import ROOT, words
 
-from lab.cli.teach import table_of_wrong_states
+from e2e.learner import Learner
+from e2e.student import ID, eventually, predict
+from e2e.test_readme import follow
 from lab.course.desk import EXPIRES
 from lab.course.exercise import course
-from lab.fault import Wrong
 
 COURSE = course()
 STATES = [
@@ -20,10 +19,6 @@ STATES = [
     for exercise in COURSE
     for state in dict.fromkeys(exercise.states.values())
 ]
-
-
-def each_exercise():
-    return pytest.mark.parametrize("exercise", COURSE, ids=[exercise.path.name for exercise in COURSE])
 
 
 @pytest.fixture
@@ -68,17 +63,6 @@ def test_state(learner, record_property, exercise, state):
             assert re.fullmatch(pattern(kind.__doc__), says), f"{says!r} is not what {name} says"
 
 
-def predict(terminal, *seen, letter="c"):
-    """Give the prediction that a check asks for, after what is seen before it."""
-    terminal.see(*seen, "Your prediction .*: ")
-    terminal.sendline(letter)
-
-
-def words(markdown):
-    """A text without its marks and line ends."""
-    return " ".join(re.sub(r"```\w*|[*`•]", "", markdown).split())
-
-
 def snake(name):
     return re.sub("(?<!^)(?=[A-Z])", "_", name).lower()
 
@@ -89,7 +73,7 @@ def pattern(template):
     return ".+".join(re.escape(piece) for piece in pieces)
 
 
-@each_exercise()
+@pytest.mark.parametrize("exercise", COURSE, ids=[exercise.path.name for exercise in COURSE])
 def test_what_the_readme_shows_happens(learner, exercise):
     """Each command in the terminal that its README names; what ran there before is ended with Ctrl-C."""
     student = learner(exercise)
@@ -222,31 +206,3 @@ def commands(readme):
             number = match[1]
         else:
             yield number, match[2], match[3]
-
-
-def test_the_exercises_are_numbered_without_gaps():
-    assert [exercise.number for exercise in COURSE] == list(range(COURSE[0].number, COURSE[0].number + len(COURSE)))
-
-
-@each_exercise()
-def test_an_exercise_has_all_its_parts(exercise):
-    parts = re.findall(r"^## (.*)$", exercise.text("README.md"), re.MULTILINE)
-    assert parts == ["What you will see", "Predict before you run", "Do this", "Check"]
-    assert len(exercise.text("README.md").splitlines()) <= 70
-    question, choices, answer = exercise.prediction
-    assert question.endswith("?") and "".join(choices) in ("ab", "abc", "abcd") and answer in choices
-    assert len(exercise.hints) == 3 and exercise.hints[0].endswith("?"), "three hints, a question first"
-
-
-@each_exercise()
-def test_every_wrong_state_of_an_exercise_is_brought_about(exercise):
-    claimed = {snake(name) for name in exercise.wrong_states}
-    assert len(claimed) >= 3
-    assert set(exercise.states) == {"stub", "reference"} | claimed
-    for kind in exercise.wrong_states.values():
-        assert issubclass(kind, Wrong) and kind.next
-
-
-def test_the_table_of_wrong_states_is_current():
-    """`lab dev table` writes it."""
-    assert table_of_wrong_states() in (ROOT / "exercises" / "TEACHING.md").read_text()

@@ -1,0 +1,75 @@
+"""What the doctor makes of what it finds."""
+
+import threading
+
+import pytest
+from celery import Celery
+
+from lab.probe import login, rabbitmq, web
+from lab.probe.address import Address
+from lab.run import doctor
+
+
+def test_a_package_of_another_version(tmp_path, monkeypatch):
+    pins = tmp_path / "requirements.txt"
+    pins.write_text("click==0.1  # a reason\nnobody-made-this==1\n")
+    monkeypatch.setattr(doctor, "REQUIREMENTS", pins)
+    found = doctor.packages()
+    assert not found.good and "nobody-made-this missing" in found.found
+    assert found.remedy == "`rm -r .venv`, then `make lab`"
+
+
+def test_servers_that_answer_oddly_or_never_to_the_end(answering, tmp_path, monkeypatch, capsys):
+    """As a program that holds the port of a server, or a broken one, may do."""
+    monkeypatch.chdir(tmp_path)
+    for module, name in ((login, "LOGIN"), (login, "ANSWER"), (web, "ANSWER")):
+        monkeypatch.setattr(module, name, 0.3)
+    monkeypatch.setenv("FLOWER_PORT", str(answering(b"HTTP/1.1 200 OK\r\n" * 99, pause=0.02)))
+    slow, odd = answering(b"+" * 99, pause=0.02), answering(b":5\r\n[/red]\x1b[2J" * 9)
+    app = Celery(broker=f"redis://localhost:{slow}/0", backend=f"redis://localhost:{odd}/0")
+    findings = list(doctor.examine(app))
+    found = {finding.subject: finding for finding in findings}
+    assert [found[subject].good for subject in ("broker", "result backend", "Flower")] == [False] * 3
+    assert "does not answer" in found["broker"].found and found["broker"].remedy.startswith("See below which program")
+    assert "is not Redis" in found["result backend"].found
+    assert doctor.table([*findings, doctor.Finding("odd", True, "[/red] \x1b[2J")]) is False
+    assert "[/red] ?[2J" in capsys.readouterr().out
+
+
+DASHBOARD = {
+    "401": (b"HTTP/1.1 401 Unauthorized\r\n\r\n", "401", "rabbitmqctl set_user_tags myuser management"),
+    "a list": (b"HTTP/1.1 200 OK\r\n\r\n[1]", "is not RabbitMQ's management API", "rabbitmq-plugins enable"),
+    "no JSON": (b"HTTP/1.1 200 OK\r\n\r\n<html>", "is not RabbitMQ's management API", "rabbitmq-plugins enable"),
+}
+
+
+@pytest.mark.parametrize("says, sentence, remedy", DASHBOARD.values(), ids=DASHBOARD.keys())
+def test_a_dashboard_that_refuses_or_is_none(answering, says, sentence, remedy):
+    broker = Address("amqp://myuser:mypassword@localhost//")
+    finding = doctor.asked("management API", doctor.management_api, broker, f"http://localhost:{answering(says)}")
+    assert not finding.good and sentence in finding.found and remedy in finding.remedy
+
+
+def test_whatever_a_question_raises_and_however_long_it_takes_there_is_a_finding(monkeypatch):
+    def broken(subject):
+        raise KeyError("\x1b[2J")
+
+    assert "answers what nobody understands" in doctor.asked("workers", broken).found
+    monkeypatch.setattr(doctor, "PATIENCE", 0.1)
+    assert "does not answer within 0.1 seconds" in doctor.asked("workers", lambda _: threading.Event().wait(3)).found
+
+
+@pytest.mark.parametrize("port", ["abc", "70000", "0"])
+def test_a_port_for_flower_that_is_none(port, monkeypatch):
+    monkeypatch.setenv("FLOWER_PORT", port)
+    findings = {finding.subject: finding for finding in doctor.examine(Celery(broker="redis://localhost:1/0"))}
+    assert findings["addresses"].found == f"FLOWER_PORT is {port!r}, and no number from 1 to 65535"
+
+
+def test_a_full_broker(monkeypatch):
+    """Whose disk or memory is short: not even a question to the workers would come back."""
+    monkeypatch.setattr(rabbitmq, "ask", lambda url: "RabbitMQ 4.3.6")
+    monkeypatch.setattr(rabbitmq, "alarm", lambda broker, dashboard: "disk space")
+    app = Celery(broker="amqp://myuser:mypassword@broker.invalid//")
+    findings = {finding.subject: finding for finding in doctor.examine(app)}
+    assert "has too little disk space left" in findings["broker"].found and "workers" not in findings

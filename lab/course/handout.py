@@ -11,7 +11,7 @@ from lab.paths import ROOT
 ROOMS = ("benchmarks", "exercises", "lab", "monitoring", "tests")
 
 
-def handed_out():
+def handed_out() -> dict[Path, Path]:
     """What a new folder gets: {path in it: stub}, each file as the first exercise with it hands it out."""
     return {
         stub.relative_to(exercise.path / "stub"): stub for exercise in reversed(course()) for stub in exercise.stubs
@@ -19,18 +19,18 @@ def handed_out():
 
 
 @cache
-def own_files():
+def own_files() -> frozenset[Path]:
     """What a student's folder can have of the course, as paths in it."""
     ends_up = [file.relative_to(exercise.path / "solution") for exercise in course() for file in exercise.solutions]
     return frozenset([*handed_out(), *ends_up])
 
 
-def is_students(folder):
+def is_students(folder: Path) -> bool:
     """Whether a folder has something of the course in it."""
-    return any((folder / name).exists() for name in (FILE, *handed_out()))
+    return any((folder / name).exists() for name in (Path(FILE), *handed_out()))
 
 
-def is_labs(folder):
+def is_labs(folder: Path) -> bool:
     """Whether a folder is the lab's own, or a room of it: there everything is solved."""
     parts = Path(os.path.relpath(folder.resolve(), ROOT)).parts
     return not parts or parts[0] in ROOMS or (parts[0].startswith(".") and parts[0] != os.pardir)

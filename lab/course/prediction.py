@@ -4,10 +4,12 @@ import ast
 import time
 from contextlib import suppress
 
+from lab.live.events import Event
+
 CHECKS = "check-"  # how the ids of tasks begin that a check has sent
 
 
-def is_of_a_check(task):
+def is_of_a_check(task: str) -> bool:
     """Whether a task has been sent by a check, going by its id."""
     return task.startswith(CHECKS)
 
@@ -15,13 +17,13 @@ def is_of_a_check(task):
 class Prediction:
     """A task, and what the workers' events say of it: seen holds the kinds of its events so far."""
 
-    def __init__(self, task):
+    def __init__(self, task: str):
         self.id = task
         self.sent = time.time()  # or, if it is the student's, when it was first heard of
-        self.events = []
+        self.events: list[Event] = []
 
     @property
-    def text(self):
+    def text(self) -> str:
         """The message in its payload, as the worker tells it; without one, all its arguments."""
         arguments = str(self.event("task-received").get("args"))
         with suppress(ValueError, SyntaxError, TypeError, KeyError):
@@ -30,17 +32,17 @@ class Prediction:
         return arguments
 
     @property
-    def seen(self):
+    def seen(self) -> set[str]:
         return {event["type"] for event in self.events}
 
-    def event(self, kind):
-        """The first event of a kind such as "task-started", or None."""
-        return next((event for event in list(self.events) if event["type"] == kind), None)
+    def event(self, kind: str) -> Event:
+        """The first event of a kind such as "task-started"; {} when there was none."""
+        return next((event for event in list(self.events) if event["type"] == kind), {})
 
-    def after(self, kind):
+    def after(self, kind: str) -> float:
         """Seconds from sending to the arrival here of the first event of a kind, by this machine's clock."""
         return max(0.0, self.event(kind)["local_received"] - self.sent)
 
     @property
-    def is_over(self):
+    def is_over(self) -> bool:
         return bool(self.seen & {"task-succeeded", "task-failed", "task-rejected", "task-revoked"})

@@ -5,54 +5,71 @@ import math
 import operator
 import os
 import shlex
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypedDict
 
+from lab.course.check import Outcome
+from lab.course.exercise import Exercise
 from lab.fault import Fault, plain
 
 FILE = "progress.json"
-NOTHING = {"checks": 0, "hints": 0, "predicted": None, "passed": None, "seconds": None, "facts": []}
+
+
+class Record(TypedDict):
+    """What is kept of an exercise: how often it was checked, and how many hints were read; the letter that the student
+    predicted; when it passed (ISO 8601, UTC); how long the last check took, and what it found."""
+
+    checks: int
+    hints: int
+    predicted: str | None
+    passed: str | None
+    seconds: float | None
+    facts: list[str]
+
+
+NOTHING: Record = {"checks": 0, "hints": 0, "predicted": None, "passed": None, "seconds": None, "facts": []}
 LARGEST = 1_000_000  # bytes; what the lab writes is a hundredth of it
 
 
 class Progress:
-    """For each exercise, by its folder's name: checks made, hints read, and what was found.
+    """A Record for each exercise, by its folder's name, in the file progress.json.
 
     Read anew each time: another terminal may write meanwhile.
     """
 
-    def __init__(self, folder="."):
-        self.path = Path(folder) / FILE
+    def __init__(self, folder: Path = Path()):
+        self.path = folder / FILE
 
-    def everything(self, course):
-        """The records of all exercises, by their folders' names. Where they cannot be read, that is what was found."""
+    def everything(self, course: Iterable[Exercise]) -> dict[str, Record]:
+        """By the exercises' folders' names. Where it cannot be read, that is what was found."""
         try:
             return {exercise.path.name: self.of(exercise) for exercise in course}
         except Fault as fault:
             return {exercise.path.name: NOTHING | {"facts": [fault.sentences()]} for exercise in course}
 
-    def of(self, exercise):
-        """The record of an exercise: checks, hints, predicted (a letter, or None), passed (ISO 8601 time in UTC, or
-        None), seconds, facts. Raises Fault."""
-        return self._read().get(exercise.path.name) or dict(NOTHING)
+    def of(self, exercise: Exercise) -> Record:
+        """The Record of an exercise, an empty one before its first check. Raises Fault."""
+        return self._read().get(exercise.path.name) or NOTHING.copy()
 
-    def passed(self, exercise):
-        """When its check passed; None as long as it has not."""
+    def passed(self, exercise: Exercise) -> str | None:
+        """When its check passed, as in its Record."""
         return self.of(exercise)["passed"]
 
-    def note(self, exercise, outcome):
+    def note(self, exercise: Exercise, outcome: Outcome) -> None:
         """Keep what a check found. Once passed, an exercise stays so until it is reset."""
         one = self.of(exercise)
         one["checks"] += 1
         if outcome.passed or not one["passed"]:
-            one["facts"] = outcome.facts if outcome.passed else [*outcome.facts, outcome.wrong]
+            one["facts"] = [*outcome.facts, *([outcome.wrong] if outcome.wrong else [])]
             one["seconds"] = outcome.seconds
         if outcome.passed:
             one["passed"] = one["passed"] or datetime.now(UTC).isoformat(timespec="seconds")
         self._write(exercise, one)
 
-    def next_hint(self, exercise):
+    def next_hint(self, exercise: Exercise) -> int:
         """The number of the hint to show now, from 0; the last one again when all are read."""
         one = self.of(exercise)
         number = min(one["hints"], len(exercise.hints) - 1)
@@ -60,15 +77,15 @@ class Progress:
         self._write(exercise, one)
         return number
 
-    def predict(self, exercise, letter):
+    def predict(self, exercise: Exercise, letter: str) -> None:
         """Keep which choice a student predicts to be right."""
         self._write(exercise, self.of(exercise) | {"predicted": letter})
 
-    def forget(self, exercise):
+    def forget(self, exercise: Exercise) -> None:
         """It has not passed any more; how often it was checked stays."""
         self._write(exercise, self.of(exercise) | {"passed": None})
 
-    def _read(self):
+    def _read(self) -> dict[str, Record]:
         away = f"Move it away, and check again: `mv {shlex.quote(str(self.path))} {shlex.quote(f'{self.path}.old')}`"
         try:
             with open(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # it may be a pipe
@@ -81,7 +98,7 @@ class Progress:
             return {name: record(found) for name, found in json.loads(text).items()}
         raise Fault(f"{self.path} is not what the lab wrote", away)
 
-    def _write(self, exercise, one):
+    def _write(self, exercise: Exercise, one: Record) -> None:
         """Whole or not at all, so that no crash loses what was done. Raises Fault."""
         everything = dict(sorted((self._read() | {exercise.path.name: one}).items()))
         new = self.path.with_name(f".{FILE}.{os.getpid()}")
@@ -95,8 +112,8 @@ class Progress:
             raise Fault(found, "What was kept before is as it was. Mend this, and try again") from None
 
 
-def record(found):
-    """What was kept of an exercise. Raises an error of some kind where the lab would not have written that."""
+def record(found: Any) -> Record:
+    """A Record, from JSON. Raises an error of some kind where the lab would not have written that."""
     one = NOTHING | found
     one |= {key: one[key] and plain(one[key]) for key in ("passed", "predicted")}
     one["facts"] = [plain(fact) for fact in one["facts"]]

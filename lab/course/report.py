@@ -1,19 +1,25 @@
 """A teacher's report of what students have done so far."""
 
 import json
+from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree
 
 from rich.markup import escape
 from rich.table import Table
 
+from lab.course.exercise import Exercise
+from lab.course.progress import Record
 
-def predicted(exercise, one):
+Students = Mapping[str, Mapping[str, Record]]  # {who: {name of an exercise's folder: what is kept of it}}
+
+
+def predicted(exercise: Exercise, one: Record) -> str:
     """What a student predicted and what is right, in a word or three; a dash where nothing was predicted."""
-    letter, answer = one["predicted"], exercise.prediction[2]
+    letter, answer = one["predicted"], exercise.prediction.answer
     return "–" if not letter else f"{letter}, right" if letter == answer else f"{letter}, not {answer}"
 
 
-def as_json(course, students):
+def as_json(course: Sequence[Exercise], students: Students) -> str:
     """One object per student: who, complete, and each exercise's record, with the answer that was right."""
     return json.dumps(
         [
@@ -21,7 +27,7 @@ def as_json(course, students):
                 "who": who,
                 "complete": all(records[exercise.path.name]["passed"] for exercise in course),
                 "exercises": {
-                    exercise.path.name: records[exercise.path.name] | {"right": exercise.prediction[2]}
+                    exercise.path.name: records[exercise.path.name] | {"right": exercise.prediction.answer}
                     for exercise in course
                 },
             }
@@ -31,7 +37,7 @@ def as_json(course, students):
     )
 
 
-def as_junit(course, students):
+def as_junit(course: Sequence[Exercise], students: Students) -> str:
     """One test suite per student, one test case per exercise; what is not passed is a failure."""
     suites = ElementTree.Element("testsuites")
     for who, records in students.items():
@@ -49,7 +55,7 @@ def as_junit(course, students):
     return ElementTree.tostring(suites, encoding="unicode")
 
 
-def as_table(exercises, students):
+def as_table(exercises: Sequence[Exercise], students: Students) -> Table:
     columns = "who", "exercise", "passed (UTC)", "took", "checks", "hints", "predicted", "what was found last"
     table = Table(*columns, box=None, pad_edge=False)
     for who, records in students.items():
@@ -58,7 +64,6 @@ def as_table(exercises, students):
             name, passed = f"{exercise.label} {exercise.title}", (one["passed"] or "–")[:16].replace("T", " ")
             seconds = "–" if one["seconds"] is None else f"{one['seconds']:.1f} s"
             found = (one["facts"] or ["never checked"])[-1]
-            row = who, name, passed, seconds, str(one["checks"]), str(one["hints"])
-            row = *row, predicted(exercise, one), found
+            row = [who, name, passed, seconds, str(one["checks"]), str(one["hints"]), predicted(exercise, one), found]
             table.add_row(*map(escape, row))
     return table

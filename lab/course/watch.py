@@ -1,10 +1,13 @@
 """See that a student has changed or started something."""
 
+import math
 import os
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -14,7 +17,13 @@ LOOK = 0.5  # seconds between two looks at what could have changed
 SERVERS = re.compile(r"celery|flower|rabbitmq|beam|valkey|redis|docker", re.IGNORECASE)
 
 
-def wait_for_change(before, heed_interrupt, seconds=float("inf")):
+class Fingerprint(NamedTuple):
+    files: dict[Path, tuple[int, int] | None]  # when changed, and how large; None where that does not matter
+    servers: set[int]  # process ids
+    ports: set[int]  # on which somebody listens
+
+
+def wait_for_change(before: Fingerprint, heed_interrupt: Callable[[], None], seconds: float = math.inf) -> None:
     """Return when the fingerprint is another one than before, or after so many seconds."""
     begin = time.monotonic()
     while fingerprint() == before and time.monotonic() - begin < seconds:
@@ -22,13 +31,13 @@ def wait_for_change(before, heed_interrupt, seconds=float("inf")):
         time.sleep(LOOK)
 
 
-def fingerprint():
+def fingerprint() -> Fingerprint:
     """What a check may depend on and a look can see: the student's files and pictures, this user's servers, and ports.
 
     Polled, since not every file system tells of changes. A worker's pool comes and goes without a change. Logs do not
     count, which a worker or `nohup` writes into this folder.
     """
-    files = {path: None for path in Path(".lab/runs").glob("*.svg")}
+    files: dict[Path, tuple[int, int] | None] = {path: None for path in Path(".lab/runs").glob("*.svg")}
     for path in {*own_files(), *Path().glob("*.py")}:
         with suppress(OSError):
             files[path] = path.stat().st_mtime_ns, path.stat().st_size
@@ -42,5 +51,6 @@ def fingerprint():
                 servers[process.pid] = process.info["ppid"]
     ports = set()
     with suppress(psutil.AccessDenied):  # macOS shows them to root only
-        ports = {one.laddr.port for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
-    return files, {pid for pid, parent in servers.items() if parent not in servers}, ports
+        found = psutil.net_connections("tcp")
+        ports = {one.laddr.port for one in found if one.laddr and one.status == psutil.CONN_LISTEN}
+    return Fingerprint(files, {pid for pid, parent in servers.items() if parent not in servers}, ports)

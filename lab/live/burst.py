@@ -140,8 +140,8 @@ class Burst:
         ask(self._app.conf.broker_url)
         left = set(tasks)
         try:
-            revoked = {"headers": {"burst": self._mark}, "terminate": False, "signal": "TERM"}
-            ask_workers(self._app, "revoke_by_stamped_headers", **revoked)
+            mark = {"burst": self._mark}
+            ask_workers(self._app, "revoke_by_stamped_headers", headers=mark, terminate=False, signal="TERM")
             take_back(self._app, self._queue, left)
         except AWAY as error:
             raise Fault(f"The broker does not answer: {error}") from None

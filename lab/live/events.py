@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeGuard
 
@@ -101,7 +101,7 @@ def is_event(event: object) -> TypeGuard[Event]:
 
 
 def switch_events_on(
-    app: Celery, workers: Iterable[str] | None = None, connection: Connection | None = None
+    app: Celery, workers: list[str] | None = None, connection: Connection | None = None
 ) -> tuple[list[str], list[str]]:
     """Let workers, by default all, send events of their tasks: their names, and of these who did not do so before."""
     said = ask_workers(app, "enable_events", workers, HEARING, connection)

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Self
@@ -158,7 +158,7 @@ class Follower:
     def _takes_messages(self) -> None:
         takes_messages(self._app.conf.broker_url, self._dashboard())
 
-    def _switch_events_on(self, workers: Iterable[str] | None, connection: Connection | None) -> list[str]:
+    def _switch_events_on(self, workers: list[str] | None, connection: Connection | None) -> list[str]:
         found, _ = switch_events_on(self._app, workers, connection)
         self._signs |= dict.fromkeys(found, time.time())
         return found
@@ -248,7 +248,7 @@ class Follower:
                 return {queue: one.ready for queue, one in counts.items()}, sum(one.unacked for one in counts.values())
         unacked = None
         if broker.is_redis:  # asked before Ready: what is taken in between is in neither, and not in both
-            channel: Any = connection.default_channel  # Kombu's types do not know what one of Redis has
+            channel = connection.default_channel
             unacked = channel.client.hlen(channel.unacked_key)
         ready = {}
         for queue in queues:

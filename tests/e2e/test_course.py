@@ -195,7 +195,7 @@ def test_a_deadline_names_what_was_waited_for_and_lets_a_check_tidy_up(tmp_path,
     exercise.mkdir()
     (exercise / "check.py").write_text(LATE.format(wait=wait))
     done = subprocess.run(
-        [sys.executable, "-m", "lab.course.check", exercise], cwd=tmp_path, capture_output=True, check=True
+        [sys.executable, "-m", "lab.course.checking", exercise], cwd=tmp_path, capture_output=True, check=True
     )
     said = [json.loads(line) for line in done.stdout.split(b"\n") if line]
     wrong = next(line["wrong"] for line in said if "wrong" in line)

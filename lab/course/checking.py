@@ -1,0 +1,86 @@
+"""What the process does in which a check runs: `python -m lab.course.checking FOLDER` writes a line of JSON for each
+thing that it finds."""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lab.course.desk import Desk
+from lab.course.exercise import Exercise
+from lab.course.wrong import TooLong
+from lab.fault import Fault, of_our_own, of_this_machine
+from lab.probe.connection import AWAY
+
+
+class Late(BaseException):
+    """The deadline has passed. Not an Exception, so that no `except Exception` on its way keeps it."""
+
+
+def main(folder: Path) -> NoReturn:
+    """Check the exercise in folder, and write what is found to standard output."""
+    lines, checker = os.fdopen(os.dup(1), "w"), os.getpid()
+    os.register_at_fork(after_in_child=lambda: os.close(lines.fileno()))  # a process left behind keeps nobody waiting
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what the student's files print is not ours
+
+    def say(**what: Any) -> None:
+        if os.getpid() != checker:
+            os._exit(0)  # a file that was imported has forked, and one check is enough
+        lines.write(f"\n{json.dumps(what)}\n")  # apart from whatever the student's files wrote there
+        lines.flush()
+
+    def give_up(fault: Fault) -> None:
+        say(wrong=str(fault), next=fault.remedy, passes=fault.passes)
+
+    awaited = "the first fact"
+
+    def too_late(*_: object) -> NoReturn:
+        raise Late
+
+    def interrupted(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    exercise = Exercise(folder)
+    signal.signal(signal.SIGTERM, interrupted)
+    signal.signal(signal.SIGALRM, too_late)
+    signal.setitimer(signal.ITIMER_REAL, exercise.deadline, 1)  # and again: code that swallows it gets the next one
+    try:
+        try:
+            for fact in exercise.check(Desk(lambda what: say(waiting=what))):
+                awaited = f"what comes after “{fact}”"
+                say(fact=fact)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except Late as late:
+        give_up(too_long(late, awaited, exercise.deadline))
+    except Fault as fault:
+        give_up(fault)
+    except AWAY as error:
+        give_up(of_this_machine(error) or Fault(f"A server that answered has gone: {error}", "See `lab doctor`"))
+    except Exception as error:
+        give_up(of_our_own(error))
+    say(over=True)
+    os._exit(0)  # threads that still listen do not keep it
+
+
+def too_long(late: Late, awaited: str, seconds: float) -> Fault:
+    """What a check was at when its deadline passed, as a Fault: a line of the student's own, or what it waited for."""
+    folder, own = os.getcwd(), None
+    for frame, number in traceback.walk_tb(late.__traceback__):
+        if frame.f_code is Desk.wait.__code__:
+            awaited = frame.f_locals["what"]
+        if os.path.dirname(frame.f_code.co_filename) == folder:
+            own = os.path.basename(frame.f_code.co_filename), number
+    if not own:
+        return TooLong(what=awaited, seconds=seconds)
+    return Fault(
+        f"{own[0]} does not get past its line {own[1]}, after {seconds} seconds",
+        "A loop, or a call that waits, belongs inside a function: the check and the worker import this file",
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -31,16 +31,16 @@ def rabbitmq(request, tmp_path_factory):
     require("RabbitMQ", RABBITMQ)
     url = os.environ.get("LAB_TEST_RABBITMQ") or shared_node(request.config, tmp_path_factory.getbasetemp())
     port = int(re.search(r":(\d+)//$", url)[1]) + 10000
-    api = httpx.Client(base_url=f"http://localhost:{port}/api", auth=("myuser", "mypassword"))
+    with httpx.Client(base_url=f"http://localhost:{port}/api", auth=("myuser", "mypassword")) as api:
 
-    def ready():
-        try:
-            return api.get("/whoami").is_success
-        except httpx.HTTPError:
-            return False
+        def ready():
+            try:
+                return api.get("/whoami").is_success
+            except httpx.HTTPError:
+                return False
 
-    eventually(ready, "RabbitMQ is ready", 60)
-    return api, url
+        eventually(ready, "RabbitMQ is ready", 60)
+        yield api, url
 
 
 def shared_node(config, folder):

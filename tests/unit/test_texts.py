@@ -5,7 +5,11 @@ import re
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
-TEXTS = [README, *(path.read_text() for path in (ROOT / "exercises").rglob("*.md"))]
+TEXTS = [
+    README,
+    (ROOT / "CONTRIBUTING.md").read_text(),
+    *(path.read_text() for path in (ROOT / "exercises").rglob("*.md")),
+]
 
 
 def test_the_readme_names_both_commands_and_all_that_it_links_to():

@@ -88,7 +88,8 @@ def dev_check(exercise: Exercise | None) -> None:
         sys.exit(1)
     if not find_spec("pytest"):
         raise Fault("The packages of the tests are not installed", f"Type `make unit` once: {ROOT} is the place")
-    tests = ["tests/e2e/test_exercises.py", *(["-k", exercise.path.name] if exercise else [])]
+    tests = ["-n", "6", "--dist", "loadgroup", "tests/e2e/test_exercises.py"]  # most of them wait
+    tests += ["-k", exercise.path.name] if exercise else []
     sys.exit(subprocess.call([sys.executable, "-m", "pytest", *tests], cwd=ROOT))
 
 

@@ -36,7 +36,7 @@ def gaps(exercise: Exercise) -> Iterator[str]:
 def unwritten(exercise: Exercise, name: str) -> Iterator[str]:
     """The lines that the template left to the author."""
     for number, line in enumerate(exercise.text(name).splitlines(), 1):
-        if found := re.search(r"\bTODO\b:? *(.*?)\W*$", line):
+        if found := re.search(r"\bTODO\b:? *(.*?)[.?:\"]*$", line):
             yield f"{name}, line {number}, is still to be written: {found[1]}"
 
 

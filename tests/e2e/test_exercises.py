@@ -12,6 +12,7 @@ from e2e.student import ID, eventually, predict
 from e2e.test_readme import follow
 from lab.course.desk import EXPIRES
 from lab.course.exercise import course
+from lab.course.gaps import snake
 
 COURSE = course()
 STATES = [
@@ -63,10 +64,6 @@ def test_state(learner, record_property, exercise, state):
             assert re.fullmatch(pattern(kind.__doc__), says), f"{says!r} is not what {name} says"
 
 
-def snake(name):
-    return re.sub("(?<!^)(?=[A-Z])", "_", name).lower()
-
-
 def pattern(template):
     """A regular expression for a sentence in which facts are filled in."""
     pieces = re.split(r"\{.*?\}", " ".join(template.split()))
@@ -87,7 +84,7 @@ def test_what_the_readme_shows_happens(learner, exercise):
             command = re.sub(ID, task or "", command)
             terminals[number] = student.open("sh", "-c", f"exec {command}")
             if "lab check" in command:
-                predict(terminals[number])
+                predict(terminals[number], letter=exercise.prediction[2])
         task = follow(terminals[number], promised) or task
         if "Passed in" in promised or "Enter a message: exit" in promised:
             assert terminals[number].left() == 0, terminals[number].before

@@ -5,10 +5,13 @@ import platform
 import re
 import shutil
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+from celery import Celery
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -43,7 +46,7 @@ class Finding:
     remedy: str = ""
 
 
-def examine(app):
+def examine(app: Celery | Fault) -> Iterator[Finding]:
     """All Findings, from the machine up to the workers; app is a Fault when it could not be imported."""
     yield Finding("Python", sys.version_info >= (3, 11), f"{platform.python_version()} ({sys.executable})")
     yield packages()
@@ -79,7 +82,7 @@ def examine(app):
     yield from ports(*addresses)
 
 
-def asked(subject, question, *facts):
+def asked(subject: str, question: Callable[..., Finding], *facts: Any) -> Finding:
     """The Finding of question(subject, *facts), whatever the asked server says, and however slowly."""
     try:
         return within(PATIENCE, question, subject, *facts)
@@ -92,7 +95,7 @@ def asked(subject, question, *facts):
     return Finding(subject, False, found, HELD)
 
 
-def own_folder():
+def own_folder() -> Iterator[Finding]:
     """Whether .lab can be used. It is not made here."""
     problem = None
     if os.path.lexists(".lab"):
@@ -106,7 +109,7 @@ def own_folder():
         yield Finding(".lab", False, f"cannot be used: {problem}", remedy)
 
 
-def join(app):
+def join(app: Celery) -> tuple[str | None, str | None]:
     """Ask where the lab in this folder has its servers, if one runs; return its dashboard and Flower, if any.
 
     In a student's folder, ask what stands in for their broker, as the checks do.
@@ -119,7 +122,7 @@ def join(app):
     return (servers.get("broker") or {}).get("dashboard"), stack.get("flower")
 
 
-def packages():
+def packages() -> Finding:
     """Whether what requirements.txt pins is what is installed."""
     wrong, versions = [], []
     for name, wanted in re.findall(r"^([\w-]+)(?:\[\w+\])?==(\S+)", REQUIREMENTS.read_text(), re.MULTILINE):
@@ -133,12 +136,12 @@ def packages():
     return Finding("packages", not wrong, ", ".join(versions), "`rm -r .venv`, then `make lab`" if wrong else "")
 
 
-def rabbitmq_installed():
+def rabbitmq_installed() -> Finding:
     path = shutil.which("rabbitmq-server", path=RABBITMQ)
     return Finding("RabbitMQ", None, path or "not installed here", "" if path else "`make rabbitmq` installs it")
 
 
-def other_address(subject, configured, used):
+def other_address(subject: str, configured: str | None, used: str) -> Iterator[Finding]:
     """Say so when the lab in this folder uses another address than celeryconfig.py has now."""
     if configured and configured != used:
         variable = "CELERY_BROKER_URL" if subject == "broker" else "CELERY_RESULT_BACKEND"
@@ -146,7 +149,7 @@ def other_address(subject, configured, used):
         yield Finding("celeryconfig.py", None, found, f"Other terminals join the lab with: export {variable}={used}")
 
 
-def server(subject, address, dashboard=None):
+def server(subject: str, address: Address, dashboard: str | None = None) -> Finding:
     """Whether broker or result backend answer, and to which user. A broker that is full takes not even questions."""
     try:
         product = takes_messages(address.url, dashboard)
@@ -158,34 +161,34 @@ def server(subject, address, dashboard=None):
     return Finding(subject, True, f"{address}\n{product}{user}{where}")
 
 
-def management_api(subject, broker, dashboard):
+def management_api(subject: str, broker: Address, dashboard: str) -> Finding:
     try:
         return Finding(subject, True, f"{dashboard}, RabbitMQ {management(dashboard, broker)['rabbitmq_version']}")
     except Fault as fault:
         raise ManagementAway(found=fault, user=broker.user) from None
 
 
-def workers_online(subject, app):
+def workers_online(subject: str, app: Celery) -> Finding:
     sizes = pools(app)
     if not sizes:
         return Finding(subject, False, "none is online", "`make lab`, or `celery -A my_ml_app worker`")
     return Finding(subject, True, ", ".join(f"{name} with {size} processes" for name, size in sizes.items()))
 
 
-def flower_online(subject, url):
+def flower_online(subject: str, url: str) -> Finding:
     if flower_answers(url):
         return Finding(subject, True, f"{url}: {metadata.version('flower')}")
     return Finding(subject, False, f"{url} does not answer", "`make lab`, or `celery -A my_ml_app flower`")
 
 
-def ports(*addresses):
+def ports(*addresses: Address) -> Iterator[Finding]:
     """Who holds the ports of this machine that the lab's addresses name."""
     wanted = [a.port for a in addresses if a.port and a.is_local] + [a.port + 10000 for a in addresses if a.is_rabbitmq]
     for port in sorted(port for port in set(wanted) if port < 65536):
         yield Finding(f"port {port}", None, port_holder(port) or "free")
 
 
-def table(findings):
+def table(findings: Iterable[Finding]) -> bool:
     """Print Findings, and return whether nothing is wrong."""
     lines = Table(box=None, pad_edge=False, show_header=False)
     good = True

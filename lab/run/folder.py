@@ -7,9 +7,10 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 from lab.fault import Fault
 from lab.paths import ROOT
@@ -19,24 +20,26 @@ from lab.probe.wait import wait_until
 OWN = ROOT / ".lab"  # the folder of a lab started in its own repository
 SOON = 1  # seconds in which nobody wonders
 START = 90  # seconds that another lab may take to start
+Facts = dict[str, Any]  # what a lab runs, as it says in JSON
 
 
 class Folder:
     """.lab in the current folder, or, where that cannot be used, a temporary one (problem says why)."""
 
-    def __init__(self):
+    problem: str | None = None
+
+    def __init__(self) -> None:
         self.path = Path(".lab").absolute()
-        self._temporary = []
+        self._temporary: list[Path] = []
         try:
             self.path.mkdir(mode=0o700, exist_ok=True)
             make_private(self.path)
             tempfile.TemporaryFile(dir=self.path).close()
-            self.problem = None
         except OSError as error:
-            self.problem = error.strerror
+            self.problem = error.strerror or str(error)
             self.path = self._make_temporary()
 
-    def data(self, name):
+    def data(self, name: str) -> Path:
         """The folder in which the server called name keeps its data."""
         path = self.path / name
         try:
@@ -45,7 +48,7 @@ class Folder:
             raise Fault(f"The folder {path} cannot be made: {error.strerror}") from None
         return path
 
-    def plain(self, path):
+    def plain(self, path: Path) -> Path:
         """The same folder under a name that RabbitMQ can read in its configuration: a link to it, if need be."""
         if re.fullmatch(r"[\w/.+@-]+", str(path), re.ASCII):
             return path
@@ -53,20 +56,20 @@ class Folder:
         link.symlink_to(path)
         return link
 
-    def log(self, name):
+    def log(self, name: str) -> Path:
         """The log file of what is called name."""
         return self.path / f"{name}.log"
 
-    def remove_if_temporary(self):
+    def remove_if_temporary(self) -> None:
         for path in self._temporary:
             shutil.rmtree(path, ignore_errors=True)
 
-    def _make_temporary(self):
+    def _make_temporary(self) -> Path:
         self._temporary.append(Path(tempfile.mkdtemp(prefix="lab-")))
         return self._temporary[-1]
 
 
-def make_private(folder):
+def make_private(folder: Path) -> None:
     """Let nobody else look into a folder of ours. Raises OSError for one that is not ours, or cannot be private."""
     if folder.is_symlink():
         raise OSError(errno.ELOOP, "it is a symbolic link")
@@ -90,11 +93,11 @@ class Claim:
     JSON what it runs. There is no process id in it that could go stale.
     """
 
-    def __init__(self, folder, name):
-        self._path = folder.path / f"{name}.claim"
+    def __init__(self, folder: Path, name: str) -> None:
+        self._path = folder / f"{name}.claim"
         self._file = open(self._path, "ab")
 
-    def take(self, tell=lambda sentence: None):
+    def take(self, tell: Callable[[str], None] = lambda sentence: None) -> Facts | None:
         """None when the claim is ours from now on; otherwise what its holder runs. Raises Fault.
 
         tell(sentence) is called when that takes a while.
@@ -108,23 +111,23 @@ class Claim:
             raise Fault(found, "Close that one first")
         return outcome["holder"]
 
-    def holder(self):
+    def holder(self) -> Facts | None:
         """What its holder runs, without waiting; None when there is none, or it is not ready."""
         outcome = self._try()
         self._file.close()  # if the claim was free, it is so again
         return outcome and outcome["holder"]
 
     @classmethod
-    def held(cls, name, folders=(Path(".lab"), OWN)):
+    def held(cls, name: str, folders: Iterable[Path] = (Path(".lab"), OWN)) -> Facts:
         """What a lab of ours that runs in the current folder, or else in its own, publishes under a name; or {}."""
         for path in folders:
             with suppress(OSError):
                 ours = (path / f"{name}.claim").stat().st_uid == os.geteuid()
-                if holder := ours and cls(SimpleNamespace(path=path), name).holder():
+                if holder := ours and cls(path, name).holder():
                     return holder
         return {}
 
-    def _try(self):
+    def _try(self) -> dict[str, Facts | None] | None:
         """{"holder": its facts, or None if we hold it now}; None while the holder is starting or ending."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -137,19 +140,20 @@ class Claim:
             self._file.close()
             found = f"Files cannot be locked in {self._path.parent}: {error.strerror}"
             raise Fault(found, "Put the lab's folder on a disk of this machine") from None
+        return None
 
-    def publish(self, **facts):
+    def publish(self, **facts: Any) -> None:
         """Tell others what runs here. They wait until this is said."""
         self._file.write(json.dumps(facts).encode())
         self._file.flush()
 
-    def is_published(self):
+    def is_published(self) -> bool:
         """Whether its holder, who may be somebody else, still says what it runs."""
         return self._path.stat().st_size > 0
 
-    def withdraw(self):
+    def withdraw(self) -> None:
         """Nobody may join from here on."""
         self._file.truncate(0)
 
-    def fileno(self):
+    def fileno(self) -> int:
         return self._file.fileno()

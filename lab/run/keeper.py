@@ -15,22 +15,36 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
+from typing import IO, NamedTuple, TypedDict
 
 GRACE = 10  # seconds from the last signal to SIGKILL; a RabbitMQ node took 6 to stop
 ENDS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # the signals that ask to end
 
 
+class Order(TypedDict):
+    """What the keeper is to start: its name, its command, its log, what is added to its environment; last_signal."""
+
+    start: str
+    argv: list[str]
+    log: str
+    env: dict[str, str]
+    last_signal: int
+
+
 class Child:
     """One child process, as the lab sees it: its pid, and when it has ended its code, as in Popen.returncode."""
 
-    def __init__(self, order):
+    def __init__(self, order: Order) -> None:
         self.order = order
         self.name, self.log = order["start"], order["log"]
         self.begin = time.monotonic()
         self.started, self.ended = threading.Event(), threading.Event()
-        self.pid = self.code = None
-        self.restarts = []  # when it was started again
+        self.pid: int | None = None  # None: it could not be started
+        self.code = -signal.SIGKILL  # unless the keeper says otherwise
+        self.restarts: list[float] = []  # when it was started again
         self.given_up = False  # not to be started again
 
 
@@ -41,11 +55,11 @@ class Keeper:
     whether the keeper has ended.
     """
 
-    def __init__(self, locks=(), record=None):
-        self.children = {}
+    def __init__(self, locks: Sequence[int] = (), record: "Record | None" = None) -> None:
+        self.children: dict[str, Child] = {}
         self.gone = False
         self._record = record
-        self._process = subprocess.Popen(
+        process = self._process = subprocess.Popen(
             [sys.executable, __file__, *map(str, locks)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -54,41 +68,50 @@ class Keeper:
             text=True,
             encoding="utf-8",
         )
+        self._orders: IO[str] = process.stdin  # type: ignore[assignment]  # asked for above, so never None
+        self._news: IO[str] = process.stdout  # type: ignore[assignment]  # like it
         self._lock = threading.Lock()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def start(self, name, argv, log, env=None, last_signal=signal.SIGTERM):
+    def start(
+        self,
+        name: str,
+        argv: Sequence[object],
+        log: Path,
+        env: dict[str, str] | None = None,
+        last_signal: int = signal.SIGTERM,
+    ) -> Child:
         """Start argv, with env added to the environment and its output appended to the file log.
 
         last_signal is what ends it when nobody asked it to end: what it does not finish must not be lost.
         """
-        order = {"start": name, "argv": list(map(str, argv)), "log": str(log)}
-        return self._start(order | {"env": env or {}, "last_signal": int(last_signal)})
+        words = [str(part) for part in argv]
+        return self._start(Order(start=name, argv=words, log=str(log), env=env or {}, last_signal=last_signal))
 
-    def restart(self, child):
+    def restart(self, child: Child) -> None:
         """Start an ended child again."""
         self._start(child.order).restarts = [*child.restarts, time.monotonic()]
 
-    def abandon(self, child):
+    def abandon(self, child: Child) -> None:
         """End a child for good."""
         child.given_up = True
         self.signal(child, signal.SIGTERM)
 
-    def signal(self, child, number):
+    def signal(self, child: Child, number: int) -> None:
         """Send a signal to the child itself, not to its own children; nothing happens when it has ended."""
-        self._order({"signal": child.name, "number": int(number)})
+        self._order({"signal": child.name, "number": number})
 
-    def close(self):
+    def close(self) -> None:
         """End all children, and wait for it; no signal can hurry it, now or later."""
         for number in ENDS:
             signal.signal(number, signal.SIG_IGN)
         with suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self._orders.close()
         self._process.wait()
         if self._record:
             self._record.clear()
 
-    def _start(self, order):
+    def _start(self, order: Order) -> Child:
         child = Child(order)
         self.children[child.name] = child
         self._order(order)
@@ -98,23 +121,23 @@ class Keeper:
             child.ended.set()
         return child
 
-    def _order(self, order):
+    def _order(self, order: Mapping[str, object]) -> None:
         with self._lock, suppress(BrokenPipeError, ValueError):
-            self._process.stdin.write(json.dumps(order) + "\n")
-            self._process.stdin.flush()
+            print(json.dumps(order), file=self._orders, flush=True)
 
-    def _listen(self):
-        for line in self._process.stdout:
-            news = json.loads(line)
-            child = self.children[news["name"]]
-            if "pid" in news:
-                child.pid = news["pid"]
-                if self._record:
-                    self._record.add(child)
-                child.started.set()
-            else:
-                child.code = news["code"]
-                child.ended.set()
+    def _listen(self) -> None:
+        with self._news:
+            for line in self._news:
+                news = json.loads(line)
+                child = self.children[news["name"]]
+                if "pid" in news:
+                    child.pid = news["pid"]
+                    if self._record and child.pid:
+                        self._record.add(child)
+                    child.started.set()
+                else:
+                    child.code = news["code"]
+                    child.ended.set()
         self.gone = True
         for child in list(self.children.values()):
             if child.pid and not child.ended.is_set():  # the keeper was killed: nobody else ends them now
@@ -128,10 +151,10 @@ class Record:
     """Who the children are, in a file: a process id and the time at which that process began, so that another one
     which has the number later is not meant."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self._path = path
 
-    def add(self, child):
+    def add(self, child: Child) -> None:
         import psutil  # which the keeper itself can do without
 
         with suppress(OSError, psutil.Error):
@@ -139,11 +162,11 @@ class Record:
             with open(self._path, "a") as file:
                 file.write(json.dumps(noted | {key: child.order[key] for key in ("start", "last_signal")}) + "\n")
 
-    def clear(self):
+    def clear(self) -> None:
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
 
-    def end(self):
+    def end(self) -> list[str]:
         """End those that still run, the youngest first, and return "name (process 42)" of each.
 
         For who holds the locks of the keeper that wrote this: it has ended, then.
@@ -167,20 +190,29 @@ class Record:
         return ended
 
 
-def kill_group(pid):
+def kill_group(pid: int) -> None:
     with suppress(ProcessLookupError, PermissionError):  # macOS forbids it for a group of zombies
         os.killpg(pid, signal.SIGKILL)
 
 
-def keep(locks):
-    children = {}
+class Kept(NamedTuple):
+    """A child as the keeper has it: what ends it, and the thread that tells its end."""
+
+    process: subprocess.Popen[bytes]
+    last_signal: int
+    watch: threading.Thread
+
+
+def keep(locks: list[int]) -> None:
+    """What the keeper's own process does. locks are the Keeper's."""
+    children: dict[str, Kept] = {}
     pipe = threading.Lock()
 
-    def tell(**news):
+    def tell(**news: object) -> None:
         with pipe, suppress(BrokenPipeError):
             print(json.dumps(news), flush=True)
 
-    def start(order):
+    def start(order: Order) -> None:
         name = order["start"]
         try:
             with open(order["log"], "ab") as log:
@@ -196,14 +228,13 @@ def keep(locks):
             tell(name=name, pid=None)
             tell(name=name, code=error.errno)
             return
-        process.last_signal = order["last_signal"]
         tell(name=name, pid=process.pid)
-        process.watch = threading.Thread(target=watch, args=(name, process))
-        process.watch.start()
+        child = Kept(process, order["last_signal"], threading.Thread(target=watch, args=(name, process)))
+        child.watch.start()
         children.pop(name, None)
-        children[name] = process
+        children[name] = child
 
-    def watch(name, process):
+    def watch(name: str, process: subprocess.Popen[bytes]) -> None:
         process.wait()
         kill_group(process.pid)  # whatever it left behind
         tell(name=name, code=process.returncode)
@@ -216,19 +247,19 @@ def keep(locks):
             if "start" in order:
                 start(order)
             elif order["signal"] in children:
-                children[order["signal"]].send_signal(order["number"])
+                children[order["signal"]].process.send_signal(order["number"])
     finally:
         for number in ENDS:
             signal.signal(number, signal.SIG_IGN)
         for lock in locks:
             with suppress(OSError):  # whatever the file is by now, the children have to end
                 os.ftruncate(lock, 0)  # from here on nobody should join
-        for process in reversed(children.values()):
-            process.send_signal(process.last_signal)
-            process.watch.join(GRACE)
-            if process.watch.is_alive():
-                kill_group(process.pid)
-                process.watch.join()
+        for child in reversed(children.values()):
+            child.process.send_signal(child.last_signal)
+            child.watch.join(GRACE)
+            if child.watch.is_alive():
+                kill_group(child.process.pid)
+                child.watch.join()
 
 
 if __name__ == "__main__":

@@ -8,8 +8,12 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
+from celery import Celery
+from celery.result import AsyncResult
 from celery.signals import after_task_publish, before_task_publish
 from prompt_toolkit import PromptSession
 from prompt_toolkit.patch_stdout import patch_stdout
@@ -24,6 +28,7 @@ LOOK = 0.2  # seconds between two looks for output and results
 AT_ONCE = 50  # results asked for in one look, so that thousands of messages do not keep the broker busy
 CONFIRMED = 2  # seconds; a broker confirms a message in a few milliseconds
 PATIENCE = 5  # seconds
+Tell = Callable[[str], None]
 WORKER_GONE = 10  # seconds without an answer after which no worker is expected; a new one starts in 2
 RECORD = re.compile(r"\[[^]]*: \w+/(\S+?)\] ")  # how Celery begins a line of the worker's log
 
@@ -31,22 +36,22 @@ RECORD = re.compile(r"\[[^]]*: \w+/(\S+?)\] ")  # how Celery begins a line of th
 class Repeated:
     """Calls functions again and again in a thread of its own, from start to finish."""
 
-    def __init__(self):
-        self._functions = ()
+    def __init__(self) -> None:
+        self._functions: tuple[Callable[[], None], ...] = ()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def start(self, *functions):
+    def start(self, *functions: Callable[[], None]) -> None:
         self._functions = functions
         self._thread.start()
 
-    def finish(self):
+    def finish(self) -> None:
         """Call each once more, and stop; what does not return in a few seconds is left behind."""
         self._over.set()
         if self._functions:
             self._thread.join(PATIENCE)
 
-    def _run(self):
+    def _run(self) -> None:
         over = False
         while not over:
             over = self._over.wait(LOOK)
@@ -61,7 +66,7 @@ class WorkerLog:
     its banner are left to the file.
     """
 
-    def __init__(self, path, from_now, tell):
+    def __init__(self, path: str, from_now: bool, tell: Tell) -> None:
         self._file = open(path, encoding="utf-8", errors="replace")
         if from_now:
             self._file.seek(0, 2)
@@ -70,11 +75,11 @@ class WorkerLog:
         self._tell = tell
         self._lock = threading.Lock()
 
-    def look(self):
+    def look(self) -> None:
         with self._lock:
             self._look()
 
-    def _look(self):
+    def _look(self) -> None:
         *lines, self._rest = (self._rest + self._file.read()).split("\n")
         for line in lines:
             record = RECORD.match(line)
@@ -93,19 +98,19 @@ class Publishing:
     url and dashboard are the broker's. Celery itself says no more than that it was in vain, and that much later.
     """
 
-    def __init__(self, url, dashboard, tell):
+    def __init__(self, url: str, dashboard: str | None, tell: Tell) -> None:
         self._url, self._dashboard, self._tell = url, dashboard, tell
-        self._begin = None
+        self._begin: float | None = None
         before_task_publish.connect(self._begins, weak=False)
         after_task_publish.connect(self._ends, weak=False)
 
-    def _begins(self, **_):
+    def _begins(self, **_: object) -> None:
         self._begin = time.monotonic()
 
-    def _ends(self, **_):
+    def _ends(self, **_: object) -> None:
         self._begin = None
 
-    def look(self):
+    def look(self) -> None:
         begin = self._begin
         if begin and time.monotonic() - begin > CONFIRMED:
             self._begin = None
@@ -121,24 +126,24 @@ class Results:
     before tells what the worker has printed until then.
     """
 
-    def __init__(self, app, tell, before):
+    def __init__(self, app: Celery, tell: Tell, before: Callable[[], None]) -> None:
         self._app, self._before = app, before
         self._tell = tell
-        self._expected = deque()
+        self._expected: deque[str] = deque()  # task ids
         app.conf.update(result_backend_always_retry=False, redis_socket_timeout=2)  # a look must not wait long
         # rpc:// results go to whoever asks first, and that is the student's program
         self._stored = app.conf.result_backend and not app.conf.result_backend.startswith("rpc")
         if self._stored:
             after_task_publish.connect(self._expect)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._expected)
 
-    def _expect(self, headers=None, **_):
+    def _expect(self, headers: dict[str, Any], **_: object) -> None:
         if not headers.get("ignore_result"):
             self._expected.append(headers["id"])
 
-    def look(self):
+    def look(self) -> None:
         for _ in range(min(AT_ONCE, len(self._expected))):
             task = self._expected.popleft()
             result = self._app.AsyncResult(task)
@@ -153,20 +158,21 @@ class Results:
             self._expected.append(task)
 
     @staticmethod
-    def _text(result):
+    def _text(result: AsyncResult) -> str:
         if result.successful():
             return json.dumps(result.result, ensure_ascii=False)
         return f"{result.state}, {type(result.result).__name__}: {printable(result.result)}"
 
 
-def shortened(line):
+def shortened(line: str) -> str:
     return line if len(line) <= WIDTH else f"{line[:WIDTH]} …"
 
 
-def run(program, tell):
+def run(program: str, tell: Tell) -> None:
     """Run the student's producer, with a prompt that lets other output appear above it."""
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    builtins.input = PromptSession(enable_suspend=True).prompt if is_terminal else echoed_input
+    ask = PromptSession(enable_suspend=True).prompt if is_terminal else echoed_input
+    builtins.input = ask  # type: ignore[assignment]  # which takes more than input() does
     with patch_stdout(raw=True) if is_terminal else nullcontext():
         try:
             runpy.run_path(program, run_name="__main__")
@@ -176,16 +182,16 @@ def run(program, tell):
             tell(f"{program} ended with {in_own_line(error, program)}")
 
 
-def echoed_input(prompt=""):
+def echoed_input(prompt: object = "") -> str:
     """input() for lines that nobody types: the transcript shows each of them behind the prompt."""
     line = sys.stdin.readline()
     if not line:
         raise EOFError
-    print(prompt + shortened(line.rstrip("\n")), flush=True)
+    print(prompt, shortened(line.rstrip("\n")), sep="", flush=True)
     return line.rstrip("\n")
 
 
-def wait_for_results(app, results, tell):
+def wait_for_results(app: Celery, results: Results, tell: Tell) -> None:
     """Return when all results are there, or when no worker is left that could make them."""
     while not wait_until(lambda: not results, WORKER_GONE):
         if not wait_until(lambda: workers(app), WORKER_GONE):

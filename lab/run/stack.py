@@ -6,9 +6,13 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from urllib.parse import quote
+
+from celery import Celery
 
 from lab.fault import Fault, counted
 from lab.messages import give_back
@@ -21,7 +25,7 @@ from lab.probe.wait import wait_until
 from lab.probe.web import flower_answers, flower_port
 from lab.probe.workers import ask_workers, held, workers
 from lab.run.folder import Claim, Folder
-from lab.run.keeper import Keeper, Record
+from lab.run.keeper import Child, Keeper, Record
 from lab.run.servers import Server, Servers, allow_files, await_child, free_port
 
 WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by hand is celery@…
@@ -33,21 +37,27 @@ TRIES, SPAN = 3, 60  # what ends more often than this in so many seconds is left
 
 
 class Lab:
-    """What one command started or joined: broker and results (Server), worker (its name), flower (its URL).
+    """What one command started or joined: broker and results from start_servers() on, worker (its name), worker_log
+    (a path, when it is one of ours) and flower (its URL) from start_stack() on.
 
     tell(sentence) is called, from any thread, with what a student should know. joined says whether another
     lab in this folder runs it all; times are the (seconds, name) of the start-up's parts.
     """
 
-    def __init__(self, app, tell, parts=("servers", "stack")):
+    broker: Server
+    results: Server | None = None  # where celeryconfig.py has no result backend
+    worker: str | None = None
+    worker_log: str | None = None
+    flower: str
+
+    def __init__(self, app: Celery, tell: Callable[[str], None], parts: Sequence[str] = ("servers", "stack")) -> None:
         self.app = app
-        self.broker = self.results = self.worker = self.worker_log = self.flower = None
-        self.other_workers = []
-        self.times = []
+        self.other_workers: list[str] = []
+        self.times: list[tuple[float, str]] = []
         self._tell = tell
         allow_files()
         self._folder = Folder()
-        self._claims = {part: Claim(self._folder, part) for part in parts}
+        self._claims = {part: Claim(self._folder.path, part) for part in parts}
         self._held = {part: claim.take(tell) for part, claim in self._claims.items()}
         self.joined = all(self._held.values())
         records = [Record(self._folder.path / f"{part}.children") for part in self._own()]
@@ -57,16 +67,16 @@ class Lab:
         self._leaving = False
         self._lock = threading.Lock()
 
-    def _own(self):
+    def _own(self) -> list[str]:
         """The parts that this lab runs itself."""
         return [part for part in self._claims if not self._held[part]]
 
     @property
-    def started_servers(self):
+    def started_servers(self) -> bool:
         """Whether broker or result backend were started by this command."""
         return any(server and server.started for server in (self.broker, self.results))
 
-    def start_servers(self):
+    def start_servers(self) -> None:
         """Make broker and result backend answer, and point this process at them. Raises Fault."""
         if self._folder.problem:
             self._tell(f"The folder .lab cannot be used ({self._folder.problem}): nothing is kept when you leave.")
@@ -74,7 +84,7 @@ class Lab:
         if theirs:
             self.broker, self.results = (theirs[role] and Server(**theirs[role]) for role in ("broker", "results"))
             for server in filter(None, (self.broker, self.results)):
-                if not wait_until(lambda server=server: answers(server.url), AGAIN):
+                if not wait_until(partial(answers, server.url), AGAIN):
                     found = f"{server.product} of another lab in this folder does not answer at {server.address}"
                     raise Fault(found, "Leave that lab with `exit` or Ctrl-C, and try again")
         else:
@@ -90,7 +100,7 @@ class Lab:
             )
         os.environ.update(self._environment())
 
-    def start_stack(self):
+    def start_stack(self) -> None:
         """Start worker and Flower, unless they are there, and wait until both are ready. Raises Fault."""
         takes_messages(self.broker.url, self.broker.dashboard)
         if theirs := self._held["stack"]:
@@ -110,7 +120,7 @@ class Lab:
             await_child(children["flower"], lambda: flower_answers(self.flower), START)
         self._claims["stack"].publish(worker=self.worker, worker_log=self.worker_log, flower=self.flower)
 
-    def mend(self):
+    def mend(self) -> None:
         """Start again what ended by itself, and say so; or say that the lab which this one joined has ended."""
         if self.joined and not self._claims["stack"].is_published():
             self.joined = False
@@ -135,7 +145,7 @@ class Lab:
                 self._tell(f"The {child.name} {how}. Starting it again …")
                 self._keeper.restart(child)
 
-    def _suspect_messages(self):
+    def _suspect_messages(self) -> None:
         """A message that no worker can read goes back into the queue with the end of each that tries."""
         number = 0
         with suppress(Fault):
@@ -147,7 +157,7 @@ class Lab:
                 "`celery -A my_ml_app purge`, in another terminal, removes all that wait. Then leave, and start again."
             )
 
-    def leave(self, patient=True):
+    def leave(self, patient: bool = True) -> None:
         """End what this command started: running predictions finish, and what still waits is counted and kept.
 
         Unless patient, predictions that are not done within a minute go back into the queue.
@@ -156,33 +166,33 @@ class Lab:
             self._leaving = True
         self._withdraw()
         try:
-            worker = self._keeper.children.get("worker")
-            if worker and not worker.ended.is_set():
-                self._end_worker(worker, float("inf") if patient else PATIENCE)
+            child = self._keeper.children.get("worker")
+            if child and not child.ended.is_set():
+                self._end_worker(child, float("inf") if patient else PATIENCE)
         finally:
             if self._keeper.children:
                 self._tell("Stopping what was started here …")
             self._keeper.close()
             self._folder.remove_if_temporary()
 
-    def _withdraw(self):
+    def _withdraw(self) -> None:
         for part in self._own():
             self._claims[part].withdraw()
 
-    def _end_worker(self, worker, seconds):
+    def _end_worker(self, child: Child, seconds: float) -> None:
         ended = False
         try:
-            if self.worker and self._drain_worker(seconds):
-                self._keeper.signal(worker, signal.SIGTERM)
-                ended = worker.ended.wait(PATIENCE)
+            if self.worker and self._drain(self.worker, seconds):
+                self._keeper.signal(child, signal.SIGTERM)
+                ended = child.ended.wait(PATIENCE)
         except KeyboardInterrupt:
             pass
         if not ended:
             if self.worker:
                 self._tell("Leaving at once: what was running goes back into the queue.")
             for number in (signal.SIGQUIT, signal.SIGKILL) if self.worker else (signal.SIGTERM, signal.SIGKILL):
-                self._keeper.signal(worker, number)
-                if worker.ended.wait(STOP):
+                self._keeper.signal(child, number)
+                if child.ended.wait(STOP):
                     break
         left = 0
         with suppress(Fault):
@@ -193,28 +203,28 @@ class Lab:
             where = "in Valkey, for the next `make lab` without RabbitMQ" if self.broker.instead else "for `make lab`"
             self._tell(f"{_are(left, 'message')} waiting in the queue, and kept {where}.")
 
-    def _drain_worker(self, seconds):
-        """Let the worker finish what it holds, and take no more. Return whether it says that it holds nothing.
+    def _drain(self, worker: str, seconds: float) -> bool:
+        """Let a worker finish what it holds, and take no more. Return whether it says that it holds nothing.
 
         SIGTERM asks for the same; but a pool process that is busy then, most of all in a pool that grows, may
         not hear that its result was taken, and waits half a minute (billiard 4.3, _ensure_messages_consumed).
         """
-        number = held(self.app, self.worker)
+        number = held(self.app, worker)
         if number:
             self._tell(f"{_are(number, 'prediction')} running. The lab waits for the end; Ctrl-C leaves at once.")
-            ask_workers(self.app, "cancel_consumer", [self.worker], queue=self.app.conf.task_default_queue)
+            ask_workers(self.app, "cancel_consumer", [worker], queue=self.app.conf.task_default_queue)
         deadline = time.monotonic() + seconds
         while number and time.monotonic() < deadline:
             if self.results and not answers(self.results.url):
                 self._tell("The result backend does not answer, so no prediction can end.")
                 return False
             time.sleep(0.3)
-            number = held(self.app, self.worker)
+            number = held(self.app, worker)
         if number is None:
             self._tell("The worker does not answer.")
         return number == 0
 
-    def _start_worker(self):
+    def _start_worker(self) -> None:
         if self.broker.started:
             give_back(self.app)
         self.worker_log = str(self._folder.log("worker"))
@@ -226,12 +236,12 @@ class Lab:
             last_signal=signal.SIGQUIT,  # cold: what runs goes back into the queue
         )
 
-    def _worker_answers(self):
+    def _worker_answers(self) -> list[str]:
         """Whether it does. A question that comes before it listens is lost, so the first ones wait for moments only."""
         age = time.monotonic() - self._keeper.children["worker"].begin
         return workers(self.app, [WORKER], min(1, 0.2 + age / 10))
 
-    def _start_flower(self):
+    def _start_flower(self) -> None:
         wanted = flower_port()
         port = free_port(wanted)
         if port != wanted:
@@ -246,23 +256,29 @@ class Lab:
             environment["FLOWER_BROKER_API"] = f"{self.broker.dashboard.replace('://', f'://{login}@')}/api/"
         self._start("flower", ["-A", "my_ml_app", "flower", "--address=127.0.0.1", f"--port={port}"], environment)
 
-    def _start(self, name, command, environment=None, last_signal=signal.SIGTERM):
+    def _start(
+        self,
+        name: str,
+        command: list[str],
+        environment: dict[str, str] | None = None,
+        last_signal: int = signal.SIGTERM,
+    ) -> None:
         log = self._folder.log(name)
         log.write_bytes(b"")
         command = [sys.executable, "-m", "celery", *command]
         self._keeper.start(name, command, log, self._environment() | (environment or {}), last_signal)
 
-    def _environment(self):
+    def _environment(self) -> dict[str, str]:
         """Where broker and result backend are, as Celery reads it from the environment."""
         urls = {"CELERY_BROKER_URL": self.broker, "CELERY_RESULT_BACKEND": self.results}
         return {name: server.url for name, server in urls.items() if server}
 
     @contextmanager
-    def _timed(self, name):
+    def _timed(self, name: str) -> Iterator[None]:
         begin = time.monotonic()
         yield
         self.times.append((time.monotonic() - begin, name))
 
 
-def _are(number, noun):
+def _are(number: int, noun: str) -> str:
     return f"{counted(number, noun)} {'is' if number == 1 else 'are'}"

@@ -53,4 +53,4 @@ def test_a_drive_without_locks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with pytest.raises(Fault, match="Files cannot be locked in .*: No locks available"):
-        Claim(Folder(), "servers").take()
+        Claim(Folder().path, "servers").take()

@@ -1,4 +1,4 @@
-"""What the lab raises instead of a traceback: sentences about what was found, and what to do."""
+"""What the lab raises instead of a traceback: sentences that say what was found, and what to do."""
 
 import errno
 import os
@@ -13,9 +13,9 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff
 REMEDIES: dict[int | None, str] = {  # an OSError that a program makes by hand has no number
     errno.ENOSPC: "The disk is full: make room, and try again",
     errno.EDQUOT: "Your share of the disk is full: make room, and try again",
-    errno.EMFILE: "Let a process open more files, and try again: `ulimit -n 1024`",
+    errno.EMFILE: "Allow more open files, and try again: `ulimit -n 1024`",
     errno.ENFILE: "This machine has too many open files: end a few programs, and try again",
-    errno.ENOENT: "See that it is there, and try again",
+    errno.ENOENT: "Make sure that it is there, and try again",
 }
 
 
@@ -54,24 +54,24 @@ def of_this_machine(error: Exception) -> Fault | None:
     if not (isinstance(error, OSError) and error.strerror and (error.filename or error.errno in REMEDIES)):
         return None
     if error.errno == errno.ENOENT and not error.filename:  # which is what os.getcwd() says
-        return Fault("The folder of this terminal is not there any more", "Go to yours: `cd`, and its name")
+        return Fault("The folder of this terminal does not exist any more", "Go to yours: `cd`, and its name")
     what = error.filename or "The lab cannot go on"
     return Fault(
         f"{what}: {error.strerror}",
-        REMEDIES.get(error.errno, "See that this is yours to read and write, and try again"),
+        REMEDIES.get(error.errno, "Make sure that you may read and write it, and try again"),
     )
 
 
 def of_our_own(error: Exception) -> Fault:
     """What went wrong in the lab itself, as a Fault; the traceback is kept for whoever mends it."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    found = f"The lab itself has failed, and not you: {type(error).__name__}: {error} ({last.name}, line {last.lineno})"
+    found = f"The lab itself has failed, not you: {type(error).__name__}: {error} ({last.name}, line {last.lineno})"
     try:
         with tempfile.NamedTemporaryFile("w", prefix="lab-", suffix=".txt", encoding="utf-8", delete=False) as file:
             file.writelines(traceback.format_exception(error))
     except OSError:
         return Fault(found, "Try again")
-    return Fault(found, f"Try again. If it stays, show {file.name} to whoever gave you this lab")
+    return Fault(found, f"Try again. If it happens again, show {file.name} to the person who gave you this lab")
 
 
 def in_own_line(error: Exception, *programs: str) -> str:

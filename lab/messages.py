@@ -17,7 +17,7 @@ from lab.probe.connection import AWAY, ONCE
 class OtherArguments(Wrong):
     """predict cannot be called with one payload: {error}."""
 
-    next = "Let predict take one argument, the payload, as the lecture does"
+    next = "Give predict one argument, the payload, as in the lecture"
 
 
 def send(task: Task, payload: object, **options: Any) -> None:

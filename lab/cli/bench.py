@@ -14,7 +14,7 @@ from lab.fault import Fault, printable
 @click.command()
 @click.option("--verbose", is_flag=True, help="Say how long each part of the start took.")
 def start(verbose):
-    """Start everything, and type messages."""
+    """Start everything, then type messages."""
     from lab.course import student
     from lab.run.producer import Publishing, Repeated, Results, WorkerLog, run, wait_for_results
     from lab.run.stack import Lab
@@ -52,7 +52,7 @@ def start(verbose):
 
 @click.command()
 def servers():
-    """Start broker and result backend only, until Ctrl-C."""
+    """Start only broker and result backend, until Ctrl-C."""
     from lab.course import student
     from lab.run.stack import Lab
 
@@ -61,7 +61,7 @@ def servers():
         lab.start_servers()
         show_servers(lab)
         if lab.started_servers:
-            tell("Ctrl-C ends what was started here; what waits in a queue is kept.")
+            tell("Ctrl-C ends what was started here. Messages in a queue are kept.")
             while True:
                 heed_interrupt()
                 lab.mend()
@@ -98,7 +98,7 @@ def show_servers(lab):
         show_fact(role, f"{server.address}  {server.product}{', started here' if server.started else ''}")
         if server.instead:
             tell(f"  {server.instead}")
-            tell(f"  So Valkey stands in. Other terminals join with: export {variable}={server.url}")
+            tell(f"  The lab uses Valkey instead. Type this in the other terminals: export {variable}={server.url}")
     if lab.broker.dashboard:
         show_fact("dashboard", f"{lab.broker.dashboard}  user and password are the broker's")
 

@@ -79,7 +79,7 @@ def checked(exercise, progress, before=None, edited=False):
     elif is_new or not before:
         click.echo(f"Stuck? `lab hint {exercise.number}`")
     elif edited:
-        line("…", "looked again: it is as before", dim=True)
+        line("…", "checked again: nothing has changed", dim=True)
     return outcome
 
 
@@ -125,7 +125,7 @@ def own_progress():
         latest = max(own, key=lambda entry: entry.stat().st_mtime, default=None)
         there = shlex.quote(os.path.relpath(latest or ROOT / "my_celery"))
         raise Fault(
-            "This is the lab's own folder, where everything is solved: exercises are done in one of yours",
+            "This is the lab's own folder, where everything is solved. Do the exercises in a folder of your own",
             f"Go there: `cd {there}`" if latest else f"Make it, and go there: `lab new {there}; cd {there}`",
         )
     if not is_students(Path()):
@@ -156,13 +156,13 @@ def new(folder):
     """Make a folder of your own, with the lecture's files to fill in. Nothing in it is overwritten."""
     if is_labs(folder):
         raise Fault(
-            f"{folder} is, or lies in, a folder of the lab's own",
+            f"{folder} is a folder of the lab itself, or inside one",
             "Give yours another name: `lab new my_celery`",
         )
     if Path.cwd() in folder.resolve().parents and Path(FILE).exists() and not is_labs(Path()):
         raise Fault(
-            f"You have begun in this folder already: {Path.cwd()}",
-            f"Go on here: `lab list`. Another one belongs beside it: `cd {shlex.quote(str(ROOT))}`",
+            f"You have started in this folder already: {Path.cwd()}",
+            f"Go on here: `lab list`. Make another one beside it, not in it: `cd {shlex.quote(str(ROOT))}`",
         )
     folder.mkdir(parents=True, exist_ok=True)
     for name, stub in sorted(handed_out().items()):
@@ -196,10 +196,10 @@ def list_():
 @click.argument("exercises", metavar="[N …]", nargs=-1, type=NUMBER)
 @click.option("--all", "every", is_flag=True, help="Check every exercise.")
 def check(exercises, every):
-    """Look whether exercise N works, and say what to do if not.
+    """Check whether exercise N works, and say what to do if not.
 
-    N is an exercise's number; without it, the first that has not passed yet. In a terminal it asks for your prediction
-    first. Of several, those that keep the worker busy come last.
+    N is an exercise's number. Without it, the first one that you have not passed. In a terminal, it first asks for your
+    prediction. Of several exercises, those that keep the worker busy come last.
     """
     progress = own_progress()
     upcoming = unsolved(progress)
@@ -222,7 +222,7 @@ def check(exercises, every):
 def watch(heed_interrupt, exercise):
     """Check again whenever you change or start something.
 
-    Begins with exercise N, or else with the first that has not passed yet; when it passes, goes on with the next.
+    Starts with exercise N, or with the first one that you have not passed. When it passes, goes on with the next.
     """
     progress = own_progress()
     exercise = exercise or unsolved(progress)
@@ -232,7 +232,7 @@ def watch(heed_interrupt, exercise):
         ask_to_predict(exercise, progress)
         if before:  # as long as nothing is done for it, it cannot have been learned
             number = exercise.number
-            click.echo(f"It is checked when you do something for it. `lab check {number}` looks at once.")
+            click.echo(f"It is checked when you change or start something. `lab check {number}` checks at once.")
             wait_for_change(before, heed_interrupt)
         before, outcome = fingerprint(), checked(exercise, progress)
         while not outcome.passed:
@@ -249,7 +249,7 @@ def watch(heed_interrupt, exercise):
 def hint(exercise):
     """Show the next of three hints for exercise N.
 
-    The first is a question, the last is the answer. Without N, for the first exercise that has not passed yet.
+    The first is a question, the last is the answer. Without N, for the first exercise that you have not passed.
     """
     progress = own_progress()
     exercise = exercise or unsolved(progress) or course()[-1]
@@ -260,7 +260,7 @@ def hint(exercise):
 @click.command()
 @click.argument("exercise", metavar="N", type=NUMBER)
 def reset(exercise):
-    """Put the files of exercise N back as they were handed out. Yours are kept beside them."""
+    """Put the files of exercise N back as you first got them. Yours are kept under another name."""
     progress = own_progress()
     for stub in exercise.stubs:
         name = stub.relative_to(exercise.path / "stub")
@@ -269,10 +269,10 @@ def reset(exercise):
             name.rename(kept)
             click.echo(f"Your {name} is now {kept}.")
         shutil.copyfile(stub, name)
-        click.echo(f"{name} is as it was handed out.")
+        click.echo(f"{name} is as you first got it.")
     progress.forget(exercise)
     if not exercise.stubs:
-        click.echo(f"Exercise {exercise.label} hands out no file. It counts as not done again.")
+        click.echo(f"Exercise {exercise.label} has no files of its own. It counts as not passed now.")
 
 
 @click.command()
@@ -281,7 +281,7 @@ def solution(exercise):
     """Show our solution of exercise N, once you have passed it."""
     if not own_progress().passed(exercise):
         raise Fault(
-            f"Exercise {exercise.label} has not passed yet, and its solution would spoil it",
+            f"You have not passed exercise {exercise.label} yet, and its solution would spoil it",
             f"`lab hint {exercise.number}` helps",
         )
     for file in exercise.solutions:

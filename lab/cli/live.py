@@ -17,7 +17,7 @@ DAY = 24 * 3600  # seconds
 
 @click.command()
 def view():
-    """Show what happens, whoever sends, and draw it at the end."""
+    """Show what happens to all predictions, and draw a picture at the end."""
     from lab.course.desk import Desk
     from lab.live.view import follow
 
@@ -37,14 +37,18 @@ def number(_, __, value):
 
 @click.command()
 @click.argument("number", metavar="[N]", default=60, type=click.IntRange(min=1))
-@click.option("--seconds", type=click.FloatRange(0, DAY), callback=number, help="How long each is asked to take.")
+@click.option("--seconds", type=click.FloatRange(0, DAY), callback=number, help="How long each prediction should take.")
 @click.option(
-    "--over", type=click.FloatRange(0, DAY), callback=number, default=0, help="Send them evenly over so many seconds."
+    "--over",
+    type=click.FloatRange(0, DAY),
+    callback=number,
+    default=0,
+    help="Send them evenly, over this many seconds.",
 )
 def burst(number, seconds, over):
-    """Send N predictions, show what happens, and draw it.
+    """Send N predictions, show what happens, and draw a picture of it.
 
-    Without N, 60. What it saw, and the picture of it, are kept in .lab/runs.
+    Without N, it sends 60. Its data and its picture are kept in .lab/runs.
     """
     from lab.course.desk import Desk
     from lab.live.burst import Burst
@@ -80,7 +84,7 @@ def burst(number, seconds, over):
 @click.command()
 @click.argument("file", metavar="[FILE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def picture(file):
-    """Draw the last view or burst once more, or the one in FILE."""
+    """Draw the last view or burst again, or the one in FILE."""
     if file:
         return show_picture(file)
     for latest in sorted(Path(".lab/runs").glob("*.jsonl"), reverse=True):

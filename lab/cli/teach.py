@@ -33,7 +33,7 @@ TEACHING = EXERCISES / "TEACHING.md"
     help="JSON and JUnit's XML are for programs.",
 )
 def report(folders, form):
-    """Show who got where, one student per folder. The exit status is 0 when every exercise of all has passed."""
+    """Show the progress of students, one folder for each. The exit status is 0 when all have passed every exercise."""
     exercises = course()
     students = {folder: Progress(folder).everything(exercises) for folder in folders if folder.is_dir()}
     students = students or {Path.cwd().name: own_progress().everything(exercises)}
@@ -47,7 +47,7 @@ def report(folders, form):
 
 @click.group()
 def dev():
-    """For whoever adds an exercise."""
+    """For authors of exercises."""
 
 
 @dev.command("new")

@@ -63,8 +63,8 @@ def run(exercise: Exercise, tell: Callable[[Line], None] = lambda line: None) ->
     if not over:
         hear(
             {
-                "wrong": f"The check ended before it had looked at everything: {how_it_ended(process.returncode)}",
-                "next": "See what one of your files does when it is imported: it ends Python, or runs for ever",
+                "wrong": f"The check ended too early: {how_it_ended(process.returncode)}",
+                "next": "One of your files ends Python, or runs forever, when it is imported. Find out which",
             }
         )
     outcome.seconds = round(time.monotonic() - begin, 2)
@@ -109,7 +109,7 @@ def readable(line: str) -> Line:
 def how_it_ended(status: int) -> str:
     """Why a process ended, from its exit status."""
     if status == -signal.SIGKILL:
-        return "it was killed, since it did not come to an end or took too much memory"
+        return "it was killed, because it did not end or took too much memory"
     return f"it ended with {f'the signal {signal.Signals(-status).name}' if status < 0 else f'exit status {status}'}"
 
 

@@ -59,7 +59,7 @@ def main(folder: Path) -> NoReturn:
     except Fault as fault:
         give_up(fault)
     except AWAY as error:
-        give_up(of_this_machine(error) or Fault(f"A server that answered has gone: {error}", "See `lab doctor`"))
+        give_up(of_this_machine(error) or Fault(f"A server that answered before has gone: {error}", "See `lab doctor`"))
     except Exception as error:
         give_up(of_our_own(error))
     say(over=True)
@@ -77,8 +77,8 @@ def too_long(late: Late, awaited: str, seconds: float) -> Fault:
     if not own:
         return TooLong(what=awaited, seconds=seconds)
     return Fault(
-        f"{own[0]} does not get past its line {own[1]}, after {seconds} seconds",
-        "A loop, or a call that waits, belongs inside a function: the check and the worker import this file",
+        f"{own[0]} is still in its line {own[1]} after {seconds} seconds",
+        "Put a loop, or a call that waits, inside a function: the check and the worker import this file",
     )
 
 

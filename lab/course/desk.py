@@ -279,12 +279,14 @@ class Desk:
             if age < START:
                 return NotReady(pid=process.pid, why=f"it started {age:.0f} s ago")
             if "solo" in " ".join(process.cmdline()):
-                why = "with `--pool=solo` it does one thing at a time, and a prediction runs"
+                why = "with `--pool=solo` it does one thing at a time, and now a prediction runs"
                 return NotReady(pid=process.pid, why=why)
             number = consumers(self.app, self.queue)
             if not number:  # one that still takes messages has not been told to end
                 perhaps = "perhaps " if number is None else ""
-                return NotReady(pid=process.pid, why=f"{perhaps}it has been told to end, and finishes what runs")
+                return NotReady(
+                    pid=process.pid, why=f"{perhaps}it was told to end, and finishes the predictions that run"
+                )
         return None
 
     def unreadable(self):

@@ -96,7 +96,7 @@ class Progress:
             raise Fault(f"{self.path} cannot be read: {error.strerror}", away) from None
         with suppress(ArithmeticError, AttributeError, RecursionError, TypeError, ValueError):
             return {name: record(found) for name, found in json.loads(text).items()}
-        raise Fault(f"{self.path} is not what the lab wrote", away)
+        raise Fault(f"{self.path} was not written by the lab", away)
 
     def _write(self, exercise: Exercise, one: Record) -> None:
         """Whole or not at all, so that no crash loses what was done. Raises Fault."""
@@ -108,8 +108,8 @@ class Progress:
         except OSError as error:
             with suppress(OSError):
                 new.unlink()
-            found = f"What you have done cannot be kept in {self.path.absolute()}: {error.strerror}"
-            raise Fault(found, "What was kept before is as it was. Mend this, and try again") from None
+            found = f"Your progress cannot be saved in {self.path.absolute()}: {error.strerror}"
+            raise Fault(found, "What was saved before is still there. Correct this, and try again") from None
 
 
 def record(found: Any) -> Record:

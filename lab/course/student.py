@@ -31,74 +31,75 @@ class NotImportable(Wrong):
 class NoFile(Wrong):
     """There is no {file} in {folder}."""
 
-    next = """Go to the folder that `lab new` made for you. Or, if this is it, get the file back:
-        `lab reset N`, with the number of its exercise"""
+    next = """Go to the folder that `lab new` made for you. Is this the folder? Then get the file back: `lab reset N`,
+        with the number of its exercise"""
 
 
 class SendsAtImport(Wrong):
-    """{file} sends a message while it is imported{where}: whoever imports it would send it, each worker too."""
+    """{file} sends a message while it is imported{where}: every program that imports it would send it, each worker
+    too."""
 
-    next = "Leave that line out there. Sending belongs into the producer, use_ml_app.py"
+    next = "Remove that line there. Sending belongs in the producer, use_ml_app.py"
 
 
 class NoApp(Wrong):
     """my_ml_app.py has no Celery app called `app`."""
 
-    next = "Make one with `Celery(...)` in my_ml_app.py, and let its name be app"
+    next = "Make one with `Celery(...)` in my_ml_app.py, and call it app"
 
 
 class OtherModule(Wrong):
-    """my_ml_app.py tells the app to read its configuration from a module that is not there: {error}."""
+    """my_ml_app.py tells the app to read its configuration from a module that does not exist: {error}."""
 
-    next = "The module is celeryconfig: that is the file's name without `.py`"
+    next = "The module is called celeryconfig: the name of the file without `.py`"
 
 
 class MisspeltSetting(Wrong):
-    """celeryconfig.py sets {name!r}, and Celery's setting is called {right!r}."""
+    """celeryconfig.py sets {name!r}, but Celery's setting is called {right!r}."""
 
-    next = "Correct its name. What Celery does not know counts for nothing, and Celery does not say so"
+    next = "Correct its name. Celery ignores a setting that it does not know, and does not say so"
 
 
 class NotAssigned(Wrong):
-    """celeryconfig.py names {name}, and gives it no value: after the name comes a colon."""
+    """celeryconfig.py names {name}, but gives it no value: there is a colon after the name."""
 
     next = "In Python, `=` gives a name its value"
 
 
 class AlwaysEager(Wrong):
-    """celeryconfig.py sets task_always_eager: each task runs where it is asked for, and no message is ever sent."""
+    """celeryconfig.py sets task_always_eager: every task runs where it is asked for, and no message is sent."""
 
-    next = "Leave that setting out: it is for tests without a broker"
+    next = "Remove this setting: it is for tests without a broker"
 
 
 class NotAList(Wrong):
-    """accept_content in celeryconfig.py is {value!r}, and not a list: Celery takes each letter for a format."""
+    """accept_content in celeryconfig.py is {value!r}, not a list: Celery takes each letter for a format."""
 
     next = "Put square brackets around it"
 
 
 class OtherFormat(Wrong):
-    """{name} in celeryconfig.py is {value!r}, and accept_content does not have it: what is sent would be refused."""
+    """{name} in celeryconfig.py is {value!r}, but accept_content does not contain it: what is sent would be refused."""
 
-    next = "Let both be JSON, as they were handed out"
+    next = "Set both to JSON, as in the file that you got"
 
 
 class NoTimeZone(Wrong):
-    """timezone in celeryconfig.py is {value!r}, and there is no time zone of that name."""
+    """timezone in celeryconfig.py is {value!r}, but there is no such time zone."""
 
-    next = "A time zone is called after its continent and a city, such as Europe/Zurich; or it is UTC"
+    next = "A time zone has the name of a continent and a city, such as Europe/Zurich; or it is UTC"
 
 
 class AsyncPredict(Wrong):
-    """predict is an `async def`: when Celery calls it, it gets a coroutine, and what is inside never runs."""
+    """predict is an `async def`: Celery gets a coroutine when it calls it, and the code inside never runs."""
 
-    next = "A task is an ordinary function, with `def`"
+    next = "A task is a normal function, with `def`"
 
 
 class AfterReturn(Wrong):
-    """{function} in {file} returns in line {line}: what stands below that, from line {below} on, never runs."""
+    """{function} in {file} returns in line {line}: the code below that, from line {below} on, never runs."""
 
-    next = "`return` ends a function. Let it be the last thing that {function} does"
+    next = "`return` ends a function. Put it at the end of {function}"
 
 
 def require(file):

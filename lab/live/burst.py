@@ -86,7 +86,7 @@ class Burst:
     def remark(self) -> str | None:
         """That predictions do not take the seconds that were asked for, as a sentence; None when they do."""
         if self._odd is not None:
-            begin = f"A prediction took {self._odd:.1f} s, and not {self._seconds:g}"
+            begin = f"A prediction took {self._odd:.1f} s, not {self._seconds:g}"
             return f'{begin}: your predict does not sleep for payload["seconds"].'
         if self._deaf and not self.finished:
             return f'--seconds {self._seconds:g} changes nothing: your predict does not read payload["seconds"].'
@@ -126,10 +126,10 @@ class Burst:
     def summary(self, history: History) -> str:
         """What became of them, as a sentence."""
         lost = self.lost(history)
-        counts = {**self.outcomes, "not done yet": self.sent - self.finished - lost}
+        counts = {**self.outcomes, "not finished yet": self.sent - self.finished - lost}
         counts["lost (neither a queue nor a worker has them)"] = lost
         said = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
-        summary = f"{self.sent} of {self.number} sent: {said or 'none of them has ended'}."
+        summary = f"{self.sent} of {self.number} sent: {said or 'none of them has finished'}."
         return f"{summary} {self.remark}" if self.remark else summary
 
     def withdraw(self, tasks: Collection[str]) -> int:

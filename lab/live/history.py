@@ -198,8 +198,8 @@ class History:
                 raise ValueError
         except (ValueError, TypeError, RecursionError):
             raise Fault(
-                f"{path} is not the record of a view or a burst: its line {number or 1} is no fact",
-                "Give the file that ends in .jsonl, and that nobody has edited",
+                f"{path} is not the record of a view or a burst: its line {number or 1} cannot be read",
+                "Give the file that ends in .jsonl, as the lab wrote it",
             ) from None
         if not history.heard:
             raise Fault(f"{path} has no prediction that could be drawn")

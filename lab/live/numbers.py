@@ -115,7 +115,7 @@ class Numbers:
         if history.answers is False:
             return f"Waiting … {history.why}"
         if (age := self.age) is not None and age > STALE:
-            return f"The broker has said nothing for {shown(age)}."
+            return f"The broker has not answered for {shown(age)}."
         if self.burst and self.burst.problem:
             return f"Not sent: {self.burst.problem}. Trying again …"
         if history.answers and self.elapsed > STALE and not history.pools:
@@ -125,9 +125,7 @@ class Numbers:
         taken = {queue for queues in history.takes.values() for queue in queues}
         for queue in sorted(queue for queue, ready in history.ready.items() if ready and queue not in taken):
             if history.pools and history.pools.keys() <= history.takes.keys():
-                return (
-                    f"Messages wait in {queue!r}, and no worker takes from it, only from: {', '.join(sorted(taken))}."
-                )
+                return f"Messages wait in {queue!r}, but workers take only from: {', '.join(sorted(taken))}."
         return None
 
     @property
@@ -138,11 +136,11 @@ class Numbers:
         if self.history.error:
             yield f"A prediction failed: {self.history.error}"
         if self.burst and self.burst.before:
-            yield f"Messages that were there before the burst, and count too: {self.burst.before}."
+            yield f"Messages that were there before the burst, and are counted too: {self.burst.before}."
         if self.history.moment and self.history.moment.unacked is None:
-            yield "Unacked is unknown: only RabbitMQ's dashboard tells it, and that does not answer."
+            yield "Unacked is unknown: RabbitMQ's dashboard does not answer."
         if self.worked.value is not None and self.waited.value is None:
-            yield "Since when they waited is unknown: the sender has no task_send_sent_event."
+            yield "How long they waited is unknown: the sender does not set task_send_sent_event."
 
 
 def shown(seconds: float | None) -> str:

@@ -33,9 +33,9 @@ MOST = 24  # inches of all rows
 ROWS = 120  # that are drawn
 LABEL = 60  # letters of a name
 WAITING, EXISTS, POOL, HELD, FAULT = "#9a9a9a", "#e8eef5", "#2a2a2a", "#f0a63c", "#d1342f"
-COLOURS = {"working": "#3b75af", "tried again later": "#e8923a", "failed, or cut off": "#d1342f"}
+COLOURS = {"working": "#3b75af", "tried again later": "#e8923a", "failed or interrupted": "#d1342f"}
 LEGEND = {colour: (name, 6) for name, colour in COLOURS.items()}
-LEGEND |= {WAITING: ("still queued: this process will run it later", 2), EXISTS: ("the process is there", 8)}
+LEGEND |= {WAITING: ("still queued: this process will run it later", 2), EXISTS: ("the process exists", 8)}
 STYLE: dict[RcKeyType, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -45,7 +45,7 @@ STYLE: dict[RcKeyType, Any] = {
     "text.parse_math": False,  # $ is one of them
 }
 ABOVE: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "va": "bottom", "ha": "left", "fontsize": 8}
-OUTCOMES = {"retried": "tried again later"} | dict.fromkeys(["failed", "lost", "returned"], "failed, or cut off")
+OUTCOMES = {"retried": "tried again later"} | dict.fromkeys(["failed", "lost", "returned"], "failed or interrupted")
 
 Span = tuple[float, float]  # begin and end, seconds since 1970
 
@@ -357,12 +357,12 @@ def draw_rows(panel: Axes, groups: dict[str, list[Row]], history: History, start
     panel.figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     notes = []
     if shaded:
-        notes.append(f"{shaded} predictions are too many for a bar each: the darker, the more of the time they worked")
+        notes.append(f"{shaded} predictions are too many for a bar each: the darker, the busier")
     shown = [work.attempt for those in groups.values() for row in those for work in row.works]
     if left := len(works(history)) - len(shown):
         notes.append(f"there is no room for the processes of {left} more predictions")
     if unseen := sum(one.process is None for one in shown):
-        notes.append(f"of {unseen} nobody saw the process: they are drawn where there was room")
+        notes.append(f"the process of {unseen} is unknown: they are drawn where there was room")
     panel.set_title("\n".join(notes), fontsize=8, loc="right")
 
 

@@ -73,7 +73,7 @@ def as_screen(numbers: Numbers, where: Address, most: int) -> Group:
         said = counted(len(processes), "thread" if processes[:1] == [None] else "process")
         rows.add_row("worker", named(worker), units, f"{said}, {busy} busy")
     if (hidden := len(history.pools) - ROWS) > 0:
-        rows.add_row("", f"and {hidden} workers more")
+        rows.add_row("", f"and {hidden} more workers")
     lines: list[RenderableType] = [Text(f"{where}   {shown(numbers.elapsed)}", style="bold"), head]
     lines += [rows] if rows.row_count else []
     lines.append(Text(averages(numbers), style="dim"))
@@ -96,9 +96,9 @@ def named(name: str) -> Text:
 
 def averages(numbers: Numbers) -> str:
     if numbers.worked.value is None:
-        return "no prediction has ended yet"
-    waited = "" if numbers.waited.value is None else f"waited {shown(numbers.waited.value)}, and "
-    return f"a prediction {waited}worked {shown(numbers.worked.value)}, on average"
+        return "no prediction has finished yet"
+    waited = "" if numbers.waited.value is None else f"waited {shown(numbers.waited.value)} and "
+    return f"on average, a prediction {waited}ran for {shown(numbers.worked.value)}"
 
 
 def unread(history: History) -> str:

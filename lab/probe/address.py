@@ -14,7 +14,7 @@ PORTS = {"amqp": 5672, "pyamqp": 5672, "redis": 6379}
 class UnreadableAddress(Wrong):
     """The address {address} cannot be read: {reason}."""
 
-    next = """It is `protocol://user:password@machine:port/virtual_host`, as one text without spaces. In a user or a
+    next = """Write it as `protocol://user:password@machine:port/virtual_host`, as one text without spaces. In a user or
         password, write / as %2F, # as %23, ? as %3F, : as %3A, @ as %40. Correct it in {place}"""
 
 
@@ -59,9 +59,9 @@ def hidden(url: object) -> str:
 def why_unreadable(url: object) -> str | None:
     """What makes an address one that Celery cannot read, in words; None when nothing does."""
     if isinstance(url, tuple):
-        return "it is no text, but a tuple, which a comma after it makes of it"
+        return "it is not a text but a tuple: there is a comma after it"
     if not isinstance(url, str):
-        return "it is no text"
+        return "it is not a text"
     before, _, machine = url.rpartition("@")
     if url != url.strip() or " " in machine.partition("/")[0]:
         return "there is a space in it"
@@ -70,9 +70,9 @@ def why_unreadable(url: object) -> str | None:
     try:
         password = parse_url(url)["password"]
     except ValueError:
-        return "its port is no number from 1 to 65535"
+        return "its port is not a number from 1 to 65535"
     if password and not password.strip("*"):
-        return f"its password is written as {password}, which the lab shows in place of the real one"
+        return f"its password is {password}, which the lab shows in place of the real one"
     return None
 
 
@@ -80,5 +80,5 @@ def place(url: object) -> str:
     """Where an address stands that is the broker's or the result backend's: in words that follow "in"."""
     for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
         if url and os.environ.get(name) == url:
-            return f"{name}, which this terminal has, and which goes before celeryconfig.py (`unset {name}`)"
+            return f"{name}, which this terminal uses instead of celeryconfig.py (`unset {name}` removes it)"
     return "celeryconfig.py"

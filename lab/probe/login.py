@@ -24,14 +24,14 @@ class NoProtocol(Wrong):
 
 
 class UnknownProtocol(Wrong):
-    """Celery knows no protocol {scheme}://."""
+    """Celery does not know the protocol {scheme}://."""
 
     next = """RabbitMQ's is amqp:// (http:// is its dashboard's), and Redis's is redis://. Correct the address
         in {place}"""
 
 
 class NoMachine(Wrong):
-    """No machine is called {host!r}."""
+    """There is no machine called {host!r}."""
 
     next = "Correct the address in {place}: this machine is `localhost`"
 
@@ -43,21 +43,21 @@ class NothingListens(Wrong):
 
 
 class AnothersServer(Wrong):
-    """What listens at {where} belongs to {owner}, and is not for you: the lab of somebody else, perhaps."""
+    """The server at {where} belongs to {owner}, and is not for you: perhaps it is somebody else's lab."""
 
-    next = """For a server of your own, write another port into the address in {place}, {other} for example, and start
+    next = """For a server of your own, write another port into the address in {place}, for example {other}, and start
         the lab again"""
 
 
 class WrongPassword(Wrong):
     """RabbitMQ at {where} refuses the user {user!r} with this password."""
 
-    next = """Put a user and password that it knows into the address in {place} (`**` hides a password). Or stop it
-        (a lab, or `sudo systemctl stop rabbitmq-server`): `make servers` then starts one that knows yours"""
+    next = """Write a user and password that it knows into the address in {place} (`**` hides a password). Or stop it (a
+        lab, or `sudo systemctl stop rabbitmq-server`): `make servers` then starts one that knows yours"""
 
 
 class GuestFromElsewhere(Wrong):
-    """RabbitMQ at {where} refuses the user 'guest': it may log in from RabbitMQ's own machine only."""
+    """RabbitMQ at {where} refuses the user 'guest', who may log in only on RabbitMQ's own machine."""
 
     next = """Make a user of your own there, and put it into {place}: `rabbitmqctl add_user myuser mypassword`,
         `rabbitmqctl set_permissions myuser ".*" ".*" ".*"`, `rabbitmqctl set_user_tags myuser management`"""
@@ -66,31 +66,31 @@ class GuestFromElsewhere(Wrong):
 class WrongVirtualHost(Wrong):
     """RabbitMQ at {where} has no virtual host {virtual_host!r} for the user {user!r}."""
 
-    next = """Correct the end of the address in {place}: `//` means the virtual host `/`. Or make this one, and
-        give the user permission, on the page Admin of its dashboard. (A lab that is started again does so by itself)"""
+    next = """Correct the end of the address in {place}: `//` means the virtual host `/`. Or make this virtual host, and
+        give the user permission, on the page Admin of its dashboard. (A lab does that itself when it starts again)"""
 
 
 class RedisRefuses(Wrong):
     """Redis at {where} refuses the login: {reason}."""
 
-    next = "The password stands before the machine: `redis://:password@machine:port/0`. Correct the address in {place}"
+    next = "The password comes before the machine: `redis://:password@machine:port/0`. Correct the address in {place}"
 
 
 class NoDatabase(Wrong):
     """Redis at {where} has no database {database!r}."""
 
-    next = "The address ends in a database's number, mostly 0 to 15. Correct it in {place}"
+    next = "The address ends with the number of a database, usually 0 to 15. Correct it in {place}"
 
 
 class NotAnswering(Wrong):
-    """What listens at {where} does not answer: it is frozen, or it is not {product}."""
+    """The server at {where} does not answer: it is frozen, or it is not {product}."""
 
-    next = """See what it is with `lab doctor`, and start it again. Or correct the port in {place}: RabbitMQ's
-        is 5672 (15672 is its dashboard's), and Redis's is 6379"""
+    next = """See what it is with `lab doctor`, and start it again. Or correct the port in {place}: RabbitMQ's is 5672
+        (15672 is its dashboard's), and Redis's is 6379"""
 
 
 class OtherServer(Wrong):
-    """What listens at {where} is not {product}: {error}."""
+    """The server at {where} is not {product}: {error}."""
 
     next = "RabbitMQ's port is 5672 (15672 is its dashboard's), and Redis's is 6379. Correct the address in {place}"
 

@@ -67,10 +67,10 @@ def flaw(message: Message) -> str | None:
     except ValueError:
         return None
     if message.content_type == "application/json" and not (isinstance(body, list) and len(body) == 3):
-        return "a body that is not a list of three: arguments, keyword arguments, and further instructions"
+        return "a body that is not a list of three: arguments, keyword arguments, options"
     for name in ("id", "task"):
         if not isinstance(headers.get(name), str):
-            return f"no {name} that is a text" if name in headers else f"no {name}"
+            return f"a {name} that is not a text" if name in headers else f"no {name}"
     return None
 
 

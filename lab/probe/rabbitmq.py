@@ -16,17 +16,17 @@ from lab.probe.web import ODD, get
 class ManagementAway(Wrong):
     """RabbitMQ answers, but its dashboard does not: {found}."""
 
-    next = """Switch its plugin on (`rabbitmq-plugins enable rabbitmq_management`). In Docker: take an image whose name
-        ends in `-management`, and publish port 15672. If it answers 401, the user needs a tag:
-        `rabbitmqctl set_user_tags {user} management`"""
+    next = """Switch its plugin on: `rabbitmq-plugins enable rabbitmq_management`. In Docker, use an image whose name
+        ends in `-management`, and publish port 15672. If it answers 401, the user needs a tag: `rabbitmqctl
+        set_user_tags {user} management`"""
 
 
 class BrokerFull(Wrong):
-    """RabbitMQ at {where} takes no message at the moment: its machine has too little {what} left."""
+    """RabbitMQ at {where} takes no message now: its machine has too little {what} left."""
 
     passes = True
-    next = """Make room there: the page Overview of its dashboard shows in red how much it wants. It then goes on by
-        itself, and what waits in its queues is kept"""
+    next = """Make room there: the page Overview of its dashboard shows in red how much it needs. It then goes on by
+        itself. Messages in its queues are kept"""
 
 
 def management(dashboard: str | None, broker: Address, path: str = "/overview") -> Any:
@@ -41,7 +41,7 @@ def management(dashboard: str | None, broker: Address, path: str = "/overview") 
             said["rabbitmq_version"]  # which nobody else says
         return said
     except ODD:
-        raise Fault(f"What answers at {dashboard} is not RabbitMQ's management API") from None
+        raise Fault(f"The program at {dashboard} is not RabbitMQ's management API") from None
 
 
 class Totals(NamedTuple):
@@ -62,7 +62,7 @@ def totals(dashboard: str | None, broker: Address) -> dict[str, Totals]:
     try:
         numbers = {one["name"]: (one.get("messages_ready"), one.get("messages_unacknowledged")) for one in said}
     except ODD:
-        raise Fault(f"What answers at {dashboard} is not RabbitMQ's management API") from None
+        raise Fault(f"The program at {dashboard} is not RabbitMQ's management API") from None
     # A queue whose node is down has no numbers.
     return {
         name: Totals(*both) for name, both in numbers.items() if all(isinstance(one, int) and one >= 0 for one in both)

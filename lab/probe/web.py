@@ -19,7 +19,7 @@ def flower_port() -> int:
     """The port at which Flower is to listen. Raises Fault."""
     wanted = os.environ.get("FLOWER_PORT") or "5555"
     if not (re.fullmatch("[0-9]{1,5}", wanted) and 0 < int(wanted) < 65536):
-        raise Fault(f"FLOWER_PORT is {wanted!r}, and no number from 1 to 65535", "Type `export FLOWER_PORT=5555`")
+        raise Fault(f"FLOWER_PORT is {wanted!r}, not a number from 1 to 65535", "Type `export FLOWER_PORT=5555`")
     return int(wanted)
 
 

@@ -1,4 +1,4 @@
-"""What a teacher asks first, in one table: what is there, which version, and what to do about what is wrong."""
+"""What a teacher asks first, in one table: what is there, in which version, and what to do if something is wrong."""
 
 import os
 import platform
@@ -31,7 +31,7 @@ from lab.run.servers import RABBITMQ
 
 REQUIREMENTS = ROOT / "requirements.txt"
 PATIENCE = 6  # seconds that one question may take
-HELD = "See below which program holds its port, and start it again"
+HELD = "See below which program has its port, and start it again"
 LONG = 1000  # characters that one line may have
 MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]–[/]"}
 
@@ -91,7 +91,7 @@ def asked(subject: str, question: Callable[..., Finding], *facts: Any) -> Findin
     except Fault as fault:
         return Finding(subject, False, str(fault), fault.remedy)
     except Exception as error:
-        found = f"answers what nobody understands ({type(error).__name__}: {error})"
+        found = f"its answer makes no sense ({type(error).__name__}: {error})"
     return Finding(subject, False, found, HELD)
 
 
@@ -103,9 +103,9 @@ def own_folder() -> Iterator[Finding]:
         folder.remove_if_temporary()
         problem = folder.problem
     elif not os.access(".", os.W_OK):
-        problem = "this folder is not yours to write"
+        problem = "you may not write in this folder"
     if problem:
-        remedy = "Make it yours, or remove it: until then nothing is kept when a lab ends"
+        remedy = "Make it yours, or remove it. Until then, nothing is kept when a lab ends"
         yield Finding(".lab", False, f"cannot be used: {problem}", remedy)
 
 
@@ -145,8 +145,8 @@ def other_address(subject: str, configured: str | None, used: str) -> Iterator[F
     """Say so when the lab in this folder uses another address than celeryconfig.py has now."""
     if configured and configured != used:
         variable = "CELERY_BROKER_URL" if subject == "broker" else "CELERY_RESULT_BACKEND"
-        found = f"celeryconfig.py says {Address(configured)}; the lab that runs here uses another one"
-        yield Finding("celeryconfig.py", None, found, f"Other terminals join the lab with: export {variable}={used}")
+        found = f"celeryconfig.py says {Address(configured)}; the lab that runs here uses another address"
+        yield Finding("celeryconfig.py", None, found, f"Type this in the other terminals: export {variable}={used}")
 
 
 def server(subject: str, address: Address, dashboard: str | None = None) -> Finding:

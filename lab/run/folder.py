@@ -79,7 +79,9 @@ def make_private(folder: Path) -> None:
     if mode & 0o077:
         folder.chmod(0o700)
     if folder.stat().st_mode & 0o077:
-        raise OSError(errno.EPERM, "nothing can be private on this file system. Put the lab into your home in Linux")
+        raise OSError(
+            errno.EPERM, "nothing can be private on this file system. Put the lab into your home folder in Linux"
+        )
     if mode & 0o022:  # anybody may have put anything there: a log that is a link, and would be emptied, for example
         for path in sorted(folder.rglob("*"), reverse=True):
             if path.is_symlink() or path.lstat().st_uid != os.geteuid():

@@ -91,7 +91,7 @@ class Servers:
 
     def _start_valkey(self, address: Address, name: str | None = None) -> Server:
         """Valkey with each write on disk before it is confirmed to survive the end of the process."""
-        self._before("Valkey, which stands in" if name else "Valkey")
+        self._before("Valkey instead" if name else "Valkey")
         name = name or f"valkey-{address.port}"
         data = self._folder.data(name)
         configuration = {
@@ -174,12 +174,12 @@ class Servers:
 
 def await_child(child: Child, fact: Callable[[], Answer | None], seconds: float) -> Answer:
     """What fact() says once it is true. Raises Fault when the child ends, or the seconds are over, before."""
-    remedy = f"Its last words are in {child.log}"
+    remedy = f"Its last lines are in {child.log}"
 
     def look() -> Answer | None:
         answer = fact()
         if not answer and child.ended.is_set():
-            raise Fault(f"The {child.name} ended at its start (exit status {child.code})", remedy)
+            raise Fault(f"The {child.name} ended while it started (exit status {child.code})", remedy)
         return answer
 
     if not (answer := wait_until(look, seconds)):
@@ -194,7 +194,7 @@ def allow_files() -> None:
         return
     most = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
     if most < FILES:
-        found = f"This terminal allows {hard} open files, and the lab needs {FILES}"
+        found = f"This terminal allows {hard} open files, but the lab needs {FILES}"
         raise Fault(found, "Open a new terminal; `ulimit -Hn` there says how many it allows")
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 

@@ -62,7 +62,7 @@ class Lab:
         self.joined = all(self._held.values())
         records = [Record(self._folder.path / f"{part}.children") for part in self._own()]
         if left := [child for record in records for child in record.end()]:
-            tell(f"A lab was killed here, and its keeper too. Ended what they left: {', '.join(left)}.")
+            tell(f"A lab was killed here, and its keeper too. What they left running was ended: {', '.join(left)}.")
         self._keeper = Keeper([self._claims[part].fileno() for part in self._own()], records[0] if records else None)
         self._leaving = False
         self._lock = threading.Lock()
@@ -109,7 +109,7 @@ class Lab:
         with self._timed("worker and Flower"):
             self.other_workers = [] if self.broker.started else workers(self.app)
             if left := waiting(self.app):
-                self._tell(f"{_are(left, 'message')} waiting from before; the worker begins with what waits.")
+                self._tell(f"{_are(left, 'message')} waiting from before. The worker begins with what waits.")
             children = self._keeper.children
             if WORKER not in self.other_workers:
                 self._start_worker()
@@ -129,7 +129,9 @@ class Lab:
             if self._keeper.gone and self._keeper.children and not self._leaving:
                 self._keeper.children.clear()
                 self._withdraw()
-                self._tell("What keeps this lab's parts was killed, and they have ended. Leave, and start it again.")
+                self._tell(
+                    "The keeper of this lab was killed, so its parts have ended. Leave, and start the lab again."
+                )
             ended = [child for child in self._keeper.children.values() if child.ended.is_set() and not child.given_up]
             for child in ended if not self._leaving else ():
                 how = f"was ended by signal {-child.code}" if child.code < 0 else f"ended with exit status {child.code}"
@@ -138,7 +140,9 @@ class Lab:
                     give_back(self.app)
                 if len(child.restarts) == TRIES:
                     child.given_up = True
-                    self._tell(f"The {child.name} {how} again. The lab leaves it; its last words are in {child.log}.")
+                    self._tell(
+                        f"The {child.name} {how} again. The lab leaves it ended. Its last lines are in {child.log}."
+                    )
                     if child.name == "worker":
                         self._suspect_messages()
                     continue
@@ -153,7 +157,7 @@ class Lab:
         if number:
             look = "Look at them in the dashboard (Queues, celery, Get messages). " if self.broker.dashboard else ""
             self._tell(
-                f"{_are(number, 'message')} waiting, and one may have ended it. {look}"
+                f"{_are(number, 'message')} waiting, and one may be the reason. {look}"
                 "`celery -A my_ml_app purge`, in another terminal, removes all that wait. Then leave, and start again."
             )
 
@@ -189,7 +193,7 @@ class Lab:
             pass
         if not ended:
             if self.worker:
-                self._tell("Leaving at once: what was running goes back into the queue.")
+                self._tell("Leaving at once: predictions that run go back into the queue.")
             for number in (signal.SIGQUIT, signal.SIGKILL) if self.worker else (signal.SIGTERM, signal.SIGKILL):
                 self._keeper.signal(child, number)
                 if child.ended.wait(STOP):
@@ -211,7 +215,7 @@ class Lab:
         """
         number = held(self.app, worker)
         if number:
-            self._tell(f"{_are(number, 'prediction')} running. The lab waits for the end; Ctrl-C leaves at once.")
+            self._tell(f"{_are(number, 'prediction')} running. The lab waits for the end. Ctrl-C leaves at once.")
             ask_workers(self.app, "cancel_consumer", [worker], queue=self.app.conf.task_default_queue)
         deadline = time.monotonic() + seconds
         while number and time.monotonic() < deadline:

@@ -50,7 +50,7 @@ def test_an_exercise_passes_once_and_the_next_one_is_named(folder):
     printed, status = folder.run(*LAB, "check", "2")
     assert status == 1
     printed, status = folder.run(*LAB, "new", "my_celery")
-    assert status == 1 and "You have begun in this folder already" in printed
+    assert status == 1 and "You have started in this folder already" in printed
     printed, _ = folder.run(*LAB, "list")
     assert "✓ 02 The app and its task" in printed  # what was passed stays so
 
@@ -70,16 +70,16 @@ def test_watch_checks_again_when_a_file_changes_and_moves_on(folder):
     pass_all(folder.path)
     folder.run(*LAB, "reset", "2")
     terminal = folder.open(*LAB, "watch")
-    predict(terminal, "Watching your files and servers", "Who can still call it")
+    predict(terminal, "Watching your files and servers", "Who can still call")
     terminal.see("02 The app and its task", "no Celery app", "Stuck")
     (folder.path / "my_ml_app.py").write_text('from celery import Celery\n\napp = Celery("my_ml_app")\n')
     terminal.see("02 The app and its task", "has no task called predict")
     with open(folder.path / "my_ml_app.py", "a") as file:
         file.write("# no task yet\n")
-    terminal.see("looked again: it is as before")
+    terminal.see("checked again: nothing has changed")
     folder.run(*LAB, "hint", "2")
     solve(folder)
-    terminal.see("Passed", "Who can still call it", r"everybody.*\(you were right\)", "You have passed every exercise")
+    terminal.see("Passed", "Who can still call", r"everybody.*\(you were right\)", "You have passed every exercise")
     assert terminal.left() == 0
     record = json.loads((folder.path / "progress.json").read_text())[APP.path.name]
     assert record["hints"] == 2  # another terminal's hint is not lost
@@ -95,7 +95,7 @@ def test_watch_waits_until_something_is_done_for_the_next_exercise(folder):
     predict(terminal)
     terminal.see("Passed", f"Next: {COMPOSE.label}")
     predict(terminal)
-    terminal.see("It is checked when you do something for it")
+    terminal.see("It is checked when you change or start something")
     (folder.path / "Dockerfile").touch()
     terminal.see("Passed", "You have passed every exercise")
 
@@ -117,13 +117,11 @@ def test_the_prediction_is_asked_for_once_and_shown_with_the_right_answer(folder
     terminal.sendintr()
     assert terminal.left() == 130 and not (folder.path / "progress.json").exists()
     terminal = folder.open(*LAB, "check", "2", PYTHONIOENCODING="utf-8:strict")
-    terminal.see("Who can still call it", r"a\).* nobody", r"Your prediction \(a, b, c\): ")
+    terminal.see("Who can still call", r"a\).* nobody", r"Your prediction \(a, b, c\): ")
     terminal.setecho(False)
     os.write(terminal.child_fd, b"\xff\n")  # no text
     predict(terminal, "it is one of a, b, c", letter=" B)")
-    terminal.see(
-        "Passed", "Who can still call it", r"b\).* only the worker \(you predicted this\)", r"c\).*this is right"
-    )
+    terminal.see("Passed", "Who can still call", r"b\).* only the worker \(you predicted this\)", r"c\).*this is right")
     assert terminal.left() == 0
     terminal = folder.open(*LAB, "check", "2")
     terminal.see("Passed")
@@ -137,11 +135,11 @@ def test_the_prediction_is_asked_for_once_and_shown_with_the_right_answer(folder
 @pytest.mark.parametrize(
     "source, sentence",
     [
-        ("while True: pass", "my_ml_app.py does not get past its line 1, after 9 seconds."),
+        ("while True: pass", "my_ml_app.py is still in its line 1 after 9 seconds."),
         ("import os, time\nif os.fork() == 0:\n    time.sleep(99)", "my_ml_app.py has no Celery app"),
         (
             "import os; os._exit(3)",
-            "The check ended before it had looked at everything: it ended with exit status 3.",
+            "The check ended too early: it ended with exit status 3.",
         ),
         (
             "import os\nfor n in range(3, 20):\n    try:\n        os.write(n, b'{')\n    except OSError:\n        pass",
@@ -199,7 +197,7 @@ def test_a_deadline_names_what_was_waited_for_and_lets_a_check_tidy_up(tmp_path,
     )
     said = [json.loads(line) for line in done.stdout.split(b"\n") if line]
     wrong = next(line["wrong"] for line in said if "wrong" in line)
-    assert wrong == f"The check waited for {what}, and it did not happen in 0.5 seconds"
+    assert wrong == f"The check waited 0.5 seconds for {what}, but it did not happen"
     assert (tmp_path / "tidy").exists() and said[-1] == {"over": True}
 
 
@@ -247,7 +245,7 @@ def test_nothing_kept_or_found_moves_the_cursor(folder):
 
 def test_a_folder_that_is_not_there_any_more_is_named(folder):
     printed, status = folder.run("sh", "-c", 'mkdir gone; cd gone; rmdir ../gone; exec "$@"', "sh", *LAB, "list")
-    assert status == 1 and printed.startswith("The folder of this terminal is not there any more. Go to yours")
+    assert status == 1 and printed.startswith("The folder of this terminal does not exist any more. Go to yours")
 
 
 def test_a_terminal_that_has_no_check_mark_gets_another(folder):

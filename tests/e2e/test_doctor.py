@@ -71,7 +71,7 @@ def test_a_stand_in_is_found(student):
     assert status == 0
     assert re.fullmatch(r"redis://:\*\*@localhost:\d+/0 Valkey [\d.]+", found["broker"][1])
     assert found["workers"][0] == "✓"
-    assert "→ Other terminals join the lab with: export CELERY_BROKER_URL=redis://" in found["celeryconfig.py"][1]
+    assert "→ Type this in the other terminals: export CELERY_BROKER_URL=redis://" in found["celeryconfig.py"][1]
 
 
 def test_a_stand_in_of_the_labs_own_folder_is_found(with_valkey, monkeypatch):
@@ -86,9 +86,9 @@ def test_a_stand_in_of_the_labs_own_folder_is_found(with_valkey, monkeypatch):
 
 
 WRONG = {
-    "user": ("myuser", "someone", "refuses the user 'someone' with this password → Put a user and password"),
+    "user": ("myuser", "someone", "refuses the user 'someone' with this password → Write a user and password"),
     "port": ("localhost:[0-9]+", "localhost:1", "Nothing listens at localhost:1 → `make lab` or `make servers`"),
-    "host": ("localhost", "nowhere.invalid", "No machine is called 'nowhere.invalid'"),
+    "host": ("localhost", "nowhere.invalid", "There is no machine called 'nowhere.invalid'"),
     "virtual host": ("[^/]+$", "missing", "has no virtual host 'missing' for the user 'myuser' → Correct the end"),
 }
 

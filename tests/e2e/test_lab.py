@@ -204,14 +204,14 @@ def test_a_killed_keeper_leaves_nothing_and_is_named(student):
     lab = student.open(*START)
     lab.see(PROMPT)
     keeper(student).kill()
-    lab.see("What keeps this lab's parts was killed, and they have ended. Leave, and start it again.")
+    lab.see("The keeper of this lab was killed, so its parts have ended. Leave, and start the lab again.")
     waits = student.open(*START)
     waits.see("Another lab in this folder is starting or ending; waiting for it")
     lab.sendline("exit")
     assert lab.left() == 0
     waits.see(PROMPT)  # with parts of its own
     keeper(student).send_signal(signal.SIGINT)
-    waits.see("What keeps this lab's parts was killed")
+    waits.see("The keeper of this lab was killed")
     waits.sendline("exit")
     waits.left()
     assert "Traceback" not in waits.seen + waits.before
@@ -230,7 +230,9 @@ def test_what_a_killed_lab_and_a_killed_keeper_left_is_ended_by_the_next(student
         record.write('{"pid": 1, "begin": 0, "start": "another", "last_signal": 15}\n{"not whole')
     printed, status = student.run(*START, typed="hi\n")
     assert status == 0 and "Result of " in printed
-    named = re.search(r"A lab was killed here, and its keeper too. Ended what they left: (.+).\n", printed)[1]
+    named = re.search(r"A lab was killed here, and its keeper too. What they left running was ended: (.+).\n", printed)[
+        1
+    ]
     assert {int(pid) for pid in re.findall(r"\(process (\d+)\)", named)} == left
     assert printed.count(", started here") == 2
     student.nothing_runs()
@@ -295,7 +297,7 @@ def test_rabbitmq_that_takes_no_message_is_named_and_can_be_left(student):
     limit = [tool, "-n", "lab@localhost", "set_vm_memory_high_watermark", "absolute", "20MB"]
     subprocess.run(limit, env=node.environ(), check=True, stdout=subprocess.DEVNULL)
     lab.sendline("hello")
-    full = "RabbitMQ at localhost:[0-9]+ takes no message at the moment: its machine has too little memory left"
+    full = "RabbitMQ at localhost:[0-9]+ takes no message now: its machine has too little memory left"
     lab.see(full)
     second = student.open(*START)
     second.see(full)
@@ -337,8 +339,8 @@ def test_what_dies_again_and_again_is_left_alone(served):
             channel.client.lpush("celery", json.dumps(message))
     lab.see(
         "The worker ended with exit status 1. Starting it again",
-        "The worker ended with exit status 1 again. The lab leaves it",
-        "1 message is waiting, and one may have ended it.",
+        "The worker ended with exit status 1 again. The lab does not start it any more ended",
+        "1 message is waiting, and one may be the reason.",
         "`celery -A my_ml_app purge`, in another terminal, removes all that wait",
     )
     assert "Purged 1 message" in student.run("celery", "-A", "my_ml_app", "purge", "-f")[0]

@@ -1,4 +1,4 @@
-"""The rule for brokers: what answers is used, what does not is started at its very address, and Valkey stands in."""
+"""The rule for brokers: what answers is used, what does not is started at its very address, or replaced by Valkey."""
 
 import os
 import pwd
@@ -86,7 +86,9 @@ def stands_in(student, why, before=()):
     """Check that a lab runs on the stand-in, says why, and how other terminals join."""
     start = [*before, *START]
     lab = student.open(*start)
-    lab.see(why, r"So Valkey stands in\. Other terminals join with: export CELERY_BROKER_URL=(redis://:(\w+)@\S+/0)")
+    lab.see(
+        why, r"uses Valkey instead\. Type this in the other terminals: export CELERY_BROKER_URL=(redis://:(\w+)@\S+/0)"
+    )
     url, password = lab.match.groups()
     with pytest.raises(Fault, match="wants a password"):
         ask(url.replace(f":{password}@", ""))
@@ -134,7 +136,7 @@ def test_rabbitmq_that_does_not_start(own_node):
     (own_node.path / ".lab" / "rabbitmq" / "conf.d" / "odd.conf").write_text("what is this\n")
     printed, status = own_node.run(*START, typed="hi\n")
     assert status == 0 and "Result of" in printed
-    assert re.search(r"The rabbitmq ended at its start \(exit status \d+\)\. Its last words are in \S+\.", printed)
+    assert re.search(r"The rabbitmq ended while it started \(exit status \d+\)\. Its last lines are in .+\.", printed)
     assert not (own_node.path / "erl_crash.dump").exists()  # but in .lab, with all the rest
 
 
@@ -144,8 +146,8 @@ def test_something_else_at_the_port(student):
         student.results = f"redis://localhost:{silent.getsockname()[1]}/0"
         printed, status = student.run(*START, typed="hi\n")
     assert status == 0 and "Result of" in printed
-    assert re.search(r"What listens at localhost:\d+ does not answer: it is frozen, or it is not RabbitMQ\.", printed)
-    assert re.search(r"What listens at localhost:\d+ does not answer: it is frozen, or it is not Redis\.", printed)
+    assert re.search(r"The server at localhost:\d+ does not answer: it is frozen, or it is not RabbitMQ\.", printed)
+    assert re.search(r"The server at localhost:\d+ does not answer: it is frozen, or it is not Redis\.", printed)
     assert "export CELERY_RESULT_BACKEND=" in printed
 
 
@@ -153,7 +155,7 @@ def test_a_broker_on_another_machine_is_not_started_here(student):
     student.broker = "amqp://myuser:mypassword@broker.invalid//"
     printed, status = student.run(*START, typed="hi\n")
     assert status == 0 and "Result of" in printed
-    assert "No machine is called 'broker.invalid'. Correct the address in CELERY_BROKER_URL, which" in printed
+    assert "There is no machine called 'broker.invalid'. Correct the address in CELERY_BROKER_URL, which" in printed
 
 
 def has_ipv6():
@@ -175,7 +177,7 @@ def test_valkey_asks_for_the_configured_password(student, user, host):
 
 MISTYPED = {
     "amqp://myuser:my/password@localhost//": "The address amqp://myuser:**@localhost// cannot be read: there is a /",
-    "ampq://myuser:mypassword@localhost//": "Celery knows no protocol ampq://. RabbitMQ's is amqp://",
+    "ampq://myuser:mypassword@localhost//": "Celery does not know the protocol ampq://. RabbitMQ's is amqp://",
 }
 
 
@@ -261,9 +263,9 @@ def test_the_server_of_another_person_is_neither_used_nor_told_the_password(stud
         student.broker = f"amqp://myuser:mypassword@localhost:{port}//"
         printed, status = student.run(*START, typed="hi\n")
     assert status == 0 and "Result of" in printed
-    assert f"What listens at localhost:{port} belongs to the user 12345, and is not for you" in printed
-    assert "another port into the address in CELERY_BROKER_URL" in printed and f"{port + 1} for example" in printed
-    assert "So Valkey stands in." in printed
+    assert f"The server at localhost:{port} belongs to the user 12345, and is not for you" in printed
+    assert "another port into the address in CELERY_BROKER_URL" in printed and f"for example {port + 1}," in printed
+    assert "The lab uses Valkey instead." in printed
 
 
 def test_whose_server_it_is(monkeypatch):
@@ -284,4 +286,4 @@ def test_a_terminal_that_allows_few_open_files(student):
     printed, _ = student.run("sh", "-c", "ulimit -Sn 64 && exec python -m lab start", typed="hi\n")
     assert "Result of" in printed
     printed, status = student.run("sh", "-c", "ulimit -n 64 && exec python -m lab start")
-    assert status == 1 and "This terminal allows 64 open files, and the lab needs 256. Open a new terminal" in printed
+    assert status == 1 and "This terminal allows 64 open files, but the lab needs 256. Open a new terminal" in printed

@@ -24,7 +24,7 @@ JSON = "application/json"
         (GOOD, None, TASK, "no content type"),
         ("hello", None, TASK, "no content type"),
         (GOOD, JSON, {"task": "my_ml_app.predict"}, "no id"),
-        (GOOD, JSON, {"task": ["predict"], "id": "1"}, "no task that is a text"),
+        (GOOD, JSON, {"task": ["predict"], "id": "1"}, "a task that is not a text"),
         ('[{"message": "hi"}]', JSON, TASK, "a body that is not a list of three"),
         ('{"message": "hi"}', JSON, TASK, "a body that is not a list of three"),
         ("", JSON, TASK, "a body that is not a list of three"),

@@ -22,7 +22,7 @@ def test_a_spoilt_progress_file_is_named_and_not_overwritten(folder):
     for text in ("{", "[]", '{"02_app": {"passed": true}}'):
         (folder.path / "progress.json").write_text(text)
         printed, status = folder.lab("check", "2")
-        assert status == 1 and "progress.json is not what the lab wrote" in printed
+        assert status == 1 and "progress.json was not written by the lab" in printed
         assert (folder.path / "progress.json").read_text() == text
 
 
@@ -32,7 +32,7 @@ def test_progress_that_cannot_be_kept_is_named(folder, monkeypatch):
     assert status == 1 and "progress.json cannot be read: Is a directory. Move it away" in printed
     full = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(Path, "write_text", lambda *_: (_ for _ in ()).throw(full))
-    with pytest.raises(Fault, match="cannot be kept in .*/other/progress.json: No space left on device"):
+    with pytest.raises(Fault, match="cannot be saved in .*/other/progress.json: No space left on device"):
         Progress(folder.path / "other").forget(APP)
 
 
@@ -51,7 +51,7 @@ def test_progress_that_cannot_be_kept_is_named(folder, monkeypatch):
 )
 def test_what_the_lab_would_not_have_written_is_refused(tmp_path, one):
     (tmp_path / "progress.json").write_text(json.dumps({"02_app": one}))
-    with pytest.raises(Fault, match="is not what the lab wrote"):
+    with pytest.raises(Fault, match="was not written by the lab"):
         Progress(tmp_path).of(APP)
 
 

@@ -74,7 +74,7 @@ def of_our_own(error: Exception) -> Fault:
     return Fault(found, f"Try again. If it happens again, show {file.name} to the person who gave you this lab")
 
 
-def in_own_line(error: Exception, *programs: str) -> str:
+def in_own_line(error: BaseException, *programs: str) -> str:
     """An error as a sentence, with the last of the student's own lines that it came through."""
     if isinstance(error, SyntaxError):
         where = f" ({os.path.basename(error.filename)}, line {error.lineno})" if error.filename else ""
@@ -82,7 +82,7 @@ def in_own_line(error: Exception, *programs: str) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}{own_line(error, *programs)}"
 
 
-def own_line(error: Exception, *programs: str) -> str:
+def own_line(error: BaseException, *programs: str) -> str:
     """The last of the student's own lines that an error came through, in parentheses; nothing without."""
     files = (*programs, "my_ml_app.py", "celeryconfig.py")
     own = [f for f in traceback.extract_tb(error.__traceback__) if os.path.basename(f.filename) in files]

@@ -3,13 +3,17 @@
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psutil
+from celery import Celery, Task
+from celery.app.utils import Settings
 
 from lab.course import student
 from lab.course.prediction import CHECKS, Prediction, is_of_a_check
@@ -30,15 +34,15 @@ from lab.course.wrong import (
     TooLong,
     Unreadable,
 )
-from lab.fault import Fault, counted
-from lab.live.events import HEARING, hearing, switch_events_on
+from lab.fault import Fault, Wrong, counted
+from lab.live.events import HEARING, Event, hearing, switch_events_on
 from lab.messages import send, take_back
 from lab.probe.address import PORTS, Address
 from lab.probe.connection import AWAY
 from lab.probe.login import ask
 from lab.probe.queue import consumers, first_message, flaw, in_short, waiting
 from lab.probe.rabbitmq import BrokerFull, ManagementAway, Totals, alarm, management, totals
-from lab.probe.wait import wait_until
+from lab.probe.wait import Answer, wait_until
 from lab.probe.web import ODD, get
 from lab.probe.workers import Worker, ask_workers, each_answer, is_main, told_broker
 from lab.run import running
@@ -49,7 +53,7 @@ EXPIRES = 10  # seconds after which no worker begins what a check has sent
 
 
 @contextmanager
-def unhurried():
+def unhurried() -> Iterator[None]:
     """Where a check tidies up: its deadline does not go off meanwhile, and what was left of it counts afterwards."""
     left, every = signal.setitimer(signal.ITIMER_REAL, 0)
     try:
@@ -58,7 +62,7 @@ def unhurried():
         signal.setitimer(signal.ITIMER_REAL, left, every)
 
 
-def broker_of(process):
+def broker_of(process: psutil.Process) -> Address:
     """Address of the broker that a process started in the student's folder uses. Raises psutil.Error."""
     # By key, as it is in the files: the attribute prefers this terminal's environment. Without any, Celery takes amqp://.
     return Address(told_broker(process) or student.app().conf["broker_url"] or "amqp://")
@@ -67,11 +71,13 @@ def broker_of(process):
 class Desk:
     """The student's world. waiting(what) is called when something is waited for that is not there at once."""
 
-    def __init__(self, waiting=lambda what: None):
-        self._waiting, self._awaited = waiting, None
+    def __init__(self, waiting: Callable[[str], None] = lambda what: None):
+        self._waiting, self._awaited = waiting, ""
+        self._heard: dict[str, Prediction] = {}  # by their ids
+        self._switched_on: list[str] = []  # workers that send events of their tasks because we want them
         self.folder = Path.cwd()
 
-    def wait(self, fact, what, seconds):
+    def wait(self, fact: Callable[[], Answer], what: str, seconds: float) -> Answer | None:
         """The first true answer of fact(), or None after so many seconds; a wait that a person notices is told."""
         if answer := wait_until(fact, min(0.3, seconds), LOOK):
             return answer
@@ -81,12 +87,12 @@ class Desk:
         return wait_until(fact, seconds - 0.3, LOOK)
 
     @cached_property
-    def configuration(self):
+    def configuration(self) -> Settings:
         """What celeryconfig.py says, with Celery's defaults."""
         return student.configuration()
 
     @cached_property
-    def app(self):
+    def app(self) -> Celery:
         """The student's app, which asks the stand-in where the lab in this folder runs one."""
         app = student.app()
         if app.conf.broker_url:
@@ -94,11 +100,11 @@ class Desk:
         return app
 
     @property
-    def broker(self):
+    def broker(self) -> Address:
         return Address(self.app.conf.broker_url)
 
     @cached_property
-    def task(self):
+    def task(self) -> Task:
         """The student's predict. Raises NotRegistered and OtherName."""
         self.app.finalize()
         own = sorted(name for name in self.app.tasks if not name.startswith("celery."))
@@ -111,13 +117,13 @@ class Desk:
         raise NotRegistered(tasks=", ".join(own) or "no task at all")
 
     @cached_property
-    def queue(self):
+    def queue(self) -> str:
         """Name of the queue to which a message for predict goes."""
         options = self.app.amqp.router.route({}, self.task.name)
         queue = getattr(self.task, "queue", None) or options.get("queue") or self.app.conf.task_default_queue
         return getattr(queue, "name", queue)
 
-    def other_ports(self, address):
+    def other_ports(self, address: Address) -> list[int]:
         """Where else the broker may be: where the lab in this folder has it, below the dashboard's port, by default."""
         held = running.broker()
         ports = [Address(held["url"]).port] if held else []
@@ -125,18 +131,17 @@ class Desk:
             ports += [address.port - 10000, PORTS["amqp"]]
         return [port for port in ports if port > 0]
 
-    def on_dashboard(self, address, *path):
+    def on_dashboard(self, address: Address, *path: str) -> Any:
         """What RabbitMQ's dashboard says of, for example, "queues", virtual host, name. Raises ManagementAway.
 
         Its numbers are up to 5 seconds old.
         """
-        path = "".join(f"/{quote(part, safe='')}" for part in path)
         try:
-            return management(running.dashboard(address), address, path)
+            return management(running.dashboard(address), address, "".join(f"/{quote(part, safe='')}" for part in path))
         except Fault as fault:
             raise ManagementAway(found=fault, user=address.user) from None
 
-    def ready(self):
+    def ready(self) -> Iterator[str]:
         """Facts on which every exercise from the third on stands: the broker answers, and predict can be sent.
 
         Raises BrokerFull: a question to the workers would wait for ever.
@@ -147,13 +152,13 @@ class Desk:
             raise full
         yield f"app: {TASK}, sent to the queue {queue!r}"
 
-    def full(self):
-        """BrokerFull when the broker takes no messages; otherwise None."""
+    def full(self) -> BrokerFull | None:
+        """BrokerFull when the broker takes no messages."""
         broker = self.broker
         short = alarm(broker, running.dashboard(broker))
         return BrokerFull(where=f"{broker.host}:{broker.port}", what=short) if short else None
 
-    def workers(self):
+    def workers(self) -> list[Worker]:
         """All workers that answer within a second, two of one name too."""
         asked = time.time()
         answers = each_answer(self.app, "stats", timeout=HEARING)
@@ -174,21 +179,21 @@ class Desk:
         ]
 
     @cached_property
-    def online(self):
+    def online(self) -> list[Worker]:
         """The workers that answered when they were first asked."""
         return self.wait(self.workers, "a worker to answer", 2) or []
 
     @property
-    def _names(self):
+    def _names(self) -> list[str]:
         return sorted({worker.name for worker in self.online})
 
     @property
-    def worker(self):
+    def worker(self) -> Worker:
         """The worker that takes the student's messages; the first by name, if there are several."""
         return self.takers[0]
 
     @cached_property
-    def takers(self):
+    def takers(self) -> list[Worker]:
         """The workers that take the student's messages, and run what is in the files now; at least one.
 
         Raises what silence() returns, SameName, OtherApp, OtherQueue, OtherFolder and StaleCode.
@@ -217,25 +222,23 @@ class Desk:
                     raise StaleCode(worker=worker.name, file=file, seconds=round(late))
         return here
 
-    def silence(self):
-        """Why no worker answers: a Wrong."""
+    def silence(self) -> Wrong:
+        """Why no worker answers."""
         if wrong := self.full() or self.suspended() or self.unreadable():
             return wrong
-        for process in self.main_processes():
-            if wrong := self.why_not_ready(process):
-                return wrong
-        return self.others(answering=0) or NoWorker(queue=self.queue, waiting=self.messages_wait())
+        not_ready = next(filter(None, map(self.why_not_ready, self.main_processes())), None)
+        return not_ready or self.others(answering=0) or NoWorker(queue=self.queue, waiting=self.messages_wait())
 
-    def suspended(self):
-        """Suspended when a worker can be seen to be so; otherwise None."""
+    def suspended(self) -> Suspended | None:
+        """Suspended when a worker can be seen to be so."""
         for process in self.main_processes():
             with suppress(psutil.Error):
                 if process.status() == psutil.STATUS_STOPPED:
                     return Suspended(pid=process.pid)
         return None
 
-    def others(self, answering=None):
-        """Suspended or Silent when the queue has more consumers than workers that answer; otherwise None."""
+    def others(self, answering: int | None = None) -> Suspended | Silent | None:
+        """What is wrong when the queue has more consumers than workers that answer."""
         answering = len(self.takers) if answering is None else answering
         number = consumers(self.app, self.queue) or 0
         if number <= answering:
@@ -244,11 +247,11 @@ class Desk:
         several = counted(number, "consumer")
         return self.suspended() or Silent(queue=self.queue, consumers=several, answering=answers)
 
-    def too_long(self, what, seconds):
-        """Why something did not happen in these seconds, as a Wrong: no worker answers any more, or TooLong."""
+    def too_long(self, what: str, seconds: float) -> Wrong:
+        """Why something did not happen in these seconds: no worker answers any more, or TooLong."""
         return TooLong(what=what, seconds=seconds) if self.workers() else self.silence()
 
-    def main_processes(self):
+    def main_processes(self) -> list[psutil.Process]:
         """Main processes of workers on this machine, as far as they are in the folder, or told of its broker."""
         processes = {one.pid: one for one in psutil.process_iter(["cmdline", "ppid"])}
         found = []
@@ -258,19 +261,19 @@ class Desk:
                     found.append(process)
         return found
 
-    def _is_here(self, process):
+    def _is_here(self, process: psutil.Process) -> bool:
         return Path(process.cwd()) == self.folder
 
-    def _is_told(self, process):
+    def _is_told(self, process: psutil.Process) -> bool:
         """Whether its command, its terminal, or the lab that started it, tells a process of the student's broker."""
         told = told_broker(process)
-        return bool(told) and self.broker.is_same_as(Address(told))
+        return bool(told and self.broker.is_same_as(Address(told)))
 
-    def _is_connected(self, process):
+    def _is_connected(self, process: psutil.Process) -> bool:
         return any(one.raddr and one.raddr.port == self.broker.port for one in process.net_connections("tcp"))
 
-    def why_not_ready(self, process):
-        """A Wrong about a worker's main process that runs, and does not answer."""
+    def why_not_ready(self, process: psutil.Process) -> NotConnected | NotReady | None:
+        """Why a worker's main process that runs does not answer."""
         with suppress(psutil.Error):
             age = time.time() - process.create_time()
             theirs = broker_of(process)
@@ -289,39 +292,39 @@ class Desk:
                 )
         return None
 
-    def unreadable(self):
-        """Unreadable when the queue's first message ends every worker; otherwise None."""
+    def unreadable(self) -> Unreadable | None:
+        """Unreadable when the queue's first message ends every worker."""
         message = first_message(self.app, self.queue)
         if message and (what := flaw(message)):
             return Unreadable(queue=self.queue, flaw=what, body=in_short(message.body))
         return None
 
-    def worker_fact(self):
+    def worker_fact(self) -> str:
         worker = self.worker
         return f"worker: {worker.name}, {worker.pool}, takes from {self.queue!r}"
 
-    def inspect(self, what):
+    def inspect(self, what: str) -> Any:
         """What `celery inspect WHAT` says of the worker now; None when it says nothing for a second."""
         return self.inspect_all(what).get(self.worker.name)
 
-    def inspect_all(self, what):
+    def inspect_all(self, what: str) -> dict[str, Any]:
         """What `celery inspect WHAT` says now of each worker that takes the student's messages, {name: answer}."""
         return ask_workers(self.app, what, [worker.name for worker in self.takers], HEARING)
 
     @cached_property
-    def flower(self):
+    def flower(self) -> str:
         """URL of Flower: at FLOWER_PORT, or where the lab has it, or at 5555. Raises Fault."""
         return running.flower()
 
-    def workers_in_flower(self):
+    def workers_in_flower(self) -> dict[str, int]:
         """The workers that Flower shows as online, {name: predictions that run there}: none when it does not answer."""
         with suppress(Fault, *ODD):
             rows = get(self.flower, "/workers?json=1&refresh=1").json()["data"]
             return {row["hostname"]: int(row.get("active") or 0) for row in rows if row["status"]}
         return {}
 
-    def totals(self):
-        """Totals of the student's queue, all of one moment; where nobody knows how many are Unacked, that is None."""
+    def totals(self) -> Totals:
+        """Totals of the student's queue, both of one moment."""
         if self.broker.is_rabbitmq:
             with suppress(Fault):
                 return totals(running.dashboard(self.broker), self.broker).get(self.queue, Totals(0, 0))
@@ -332,12 +335,12 @@ class Desk:
                 return Totals(*pipe.llen(self.queue).hlen(channel.unacked_key).execute())
         return Totals(waiting(self.app, self.queue), None)
 
-    def messages_wait(self, queue=None):
+    def messages_wait(self, queue: str | None = None) -> str:
         number = waiting(self.app, queue or self.queue)
         return "1 message waits" if number == 1 else f"{number or 'no'} messages wait"
 
     @contextmanager
-    def predictions(self, number=1, events=True, **options):
+    def predictions(self, number: int = 1, events: bool = True, **options: Any) -> Iterator[list[Prediction]]:
         """Send predictions through the student's own app, and follow them by the workers' events.
 
         Unless events, nobody is asked for them: only what the workers send anyhow is heard. options are
@@ -346,12 +349,12 @@ class Desk:
         others run. A worker that is started anew knows of no revocation: what it finds has expired soon.
         As long as it lasts, own_predictions are heard too.
         """
-        sent = []
+        sent: list[Prediction] = []
         mark = f"{os.getpid()}-{time.monotonic_ns()}"  # revoked by it, a task leaves no result; by its id, it does
         options = {"ignore_result": True, "expires": EXPIRES} | options | {"stamped_headers": ["check"], "check": mark}
         self._heard = {}
 
-        def note(event):
+        def note(event: Event) -> None:
             if event["type"].startswith("task-") and "uuid" in event:
                 self._heard.setdefault(event["uuid"], Prediction(event["uuid"])).events.append(event)
 
@@ -369,17 +372,17 @@ class Desk:
                 with unhurried(), suppress(*AWAY):
                     if left:
                         revoked = {"headers": {"check": mark}, "terminate": False, "signal": "TERM"}
-                        ask_workers(self.app, "revoke_by_stamped_headers", self._names, **revoked)
+                        ask_workers(self.app, "revoke_by_stamped_headers", self._names, HEARING, **revoked)
                         take_back(self.app, self.queue, left)
 
     @property
-    def own_predictions(self):
-        """What the student has sent since predictions() began, and a worker has taken, as Predictions."""
+    def own_predictions(self) -> list[Prediction]:
+        """What the student has sent since predictions() began, and a worker has taken."""
         heard = [one for one in list(self._heard.values()) if not is_of_a_check(one.id)]
-        return [one for one in heard if (taken := one.event("task-received")) and taken.get("name") == TASK]
+        return [one for one in heard if one.event("task-received").get("name") == TASK]
 
     @contextmanager
-    def _task_events(self):
+    def _task_events(self) -> Iterator[None]:
         """Let every worker send events of its tasks; those that did not do so before stop it at the end."""
         self._switched_on = []
         self.hear_workers(self._names)
@@ -390,7 +393,7 @@ class Desk:
                 with unhurried():
                     ask_workers(self.app, "disable_events", self._switched_on)
 
-    def hear_workers(self, names=None):
+    def hear_workers(self, names: list[str] | None = None) -> None:
         """Let workers, by default all that are there now, send events of their tasks as long as predictions() lasts."""
         if names != []:
             self._switched_on += switch_events_on(self.app, names)[1]

@@ -9,11 +9,14 @@ import os
 import re
 import sys
 from contextlib import suppress
+from types import ModuleType
+from typing import Any, NoReturn, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pexpect
 from celery import Celery
 from celery.app.defaults import SETTING_KEYS
+from celery.app.utils import Settings
 from celery.signals import before_task_publish
 
 from lab.fault import Wrong, in_own_line, own_line
@@ -102,13 +105,13 @@ class AfterReturn(Wrong):
     next = "`return` ends a function. Put it at the end of {function}"
 
 
-def require(file):
+def require(file: str) -> None:
     """Raise NoFile unless it is in the current folder."""
     if not os.path.exists(file):
         raise NoFile(file=file, folder=os.getcwd())
 
 
-def load(name):
+def load(name: str) -> ModuleType:
     """The module in name.py of the current folder.
 
     Raises NoFile, NotImportable with the student's own line, and SendsAtImport instead of sending.
@@ -130,11 +133,11 @@ class _Sends(BaseException):
     """A message is about to be sent; neither Celery's signals nor a student's `except Exception` catch it."""
 
 
-def stop_sending(**_):
+def stop_sending(**_: object) -> NoReturn:
     raise _Sends()
 
 
-def tree(file):
+def tree(file: str) -> ast.Module:
     """What is written in a file, as a syntax tree: nothing is run. Raises NoFile and NotImportable."""
     require(file)
     try:
@@ -144,7 +147,7 @@ def tree(file):
         raise NotImportable(file=file, error=in_own_line(error)) from None
 
 
-def nothing_after_return(function="predict", file="my_ml_app.py"):
+def nothing_after_return(function: str = "predict", file: str = "my_ml_app.py") -> None:
     """Raise AfterReturn when a function has statements that can never run, since `return` stands above them."""
     for found in ast.walk(tree(file)):
         if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef) and found.name == function:
@@ -154,7 +157,7 @@ def nothing_after_return(function="predict", file="my_ml_app.py"):
                     raise AfterReturn(function=function, file=file, line=this.lineno, below=below.lineno)
 
 
-def app():
+def app() -> Celery:
     """The app in my_ml_app.py, with its configuration read.
 
     Raises NotImportable, SendsAtImport, NoApp, OtherModule, and what settings() raises.
@@ -167,7 +170,7 @@ def app():
     return found
 
 
-def configuration():
+def configuration() -> Settings:
     """What celeryconfig.py says, with Celery's defaults. Raises NoFile, NotImportable, and what settings() raises."""
     require("celeryconfig.py")
     settings()
@@ -176,7 +179,7 @@ def configuration():
     return with_configuration(alone, "celeryconfig.py").conf
 
 
-def settings():
+def settings() -> dict[str, Any]:
     """What celeryconfig.py sets, {name: value}: nothing when there is no such file.
 
     Raises NotImportable, and for mistakes of which Celery says nothing, or says it too late: MisspeltSetting,
@@ -208,7 +211,7 @@ def settings():
     return found
 
 
-def right_name(name, value):
+def right_name(name: str, value: object) -> str | None:
     """The name of Celery's setting that a name resembles; None when it is a setting, or resembles none."""
     lower = name.lower().removeprefix("celery_")
     if name in SETTING_KEYS or callable(value) or inspect.ismodule(value):
@@ -219,7 +222,7 @@ def right_name(name, value):
     return next(iter(difflib.get_close_matches(lower, SETTING_KEYS, 1, 0.8)), None)
 
 
-def with_configuration(found, file):
+def with_configuration(found: Celery, file: str) -> Celery:
     """Let an app read its configuration, which Celery does when it is first asked.
 
     Raises NotImportable and OtherModule.
@@ -233,22 +236,22 @@ def with_configuration(found, file):
         raise NotImportable(file=file, error=in_own_line(error)) from None
 
 
-def in_printed_line(text):
+def in_printed_line(text: str) -> str | None:
     """The error of a traceback in a printed text, with the last line of the student's own files in it; None without."""
     text = text[max(0, text.rfind("Traceback (most recent call last):")) :]
     frames = list(re.finditer(r'^ *File "(.*)", line (\d+).*$', text, re.MULTILINE))
     error = re.search(r"^\w[\w.]*(?::.*)?$", text[frames[-1].end() :], re.MULTILINE) if frames else None
     if not error:
         return None
-    own = [(os.path.basename(frame[1]), frame[2]) for frame in frames if "-packages" not in frame[1]]
-    own = [f"{name}, line {number}" for name, number in own if os.path.exists(name)]
+    places = [(os.path.basename(frame[1]), frame[2]) for frame in frames if "-packages" not in frame[1]]
+    own = [f"{name}, line {number}" for name, number in places if os.path.exists(name)]
     return error[0] + (f" ({own[-1]})" if own else "")
 
 
 class Program:
     """A program of the student's, which runs in a terminal. What it printed is in said. Raises NoFile."""
 
-    def __init__(self, file, *arguments, **environment):
+    def __init__(self, file: str, *arguments: str, **environment: str):
         require(file)
         self.file, self.said, self.heard = file, "", 0
         plain = {"TERM": "dumb", "NO_COLOR": "1", "PYTHON_COLORS": "0"}
@@ -263,19 +266,20 @@ class Program:
         )
         self.terminal.delaybeforesend = None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.terminal.close(force=True)
 
-    def type(self, line):
+    def type(self, line: str) -> None:
+        """Type a line, and let what was printed before no longer count as an answer."""
         self.ended()
         self.heard = len(self.said)
         with suppress(OSError):  # it has ended
             self.terminal.sendline(line)
 
-    def ended(self):
+    def ended(self) -> bool:
         """Whether it has ended; what it has printed until now is in said."""
         try:
             while True:
@@ -286,13 +290,13 @@ class Program:
             self.terminal.wait()
             return True
 
-    def answer(self):
+    def answer(self) -> str:
         """What it has printed since something was typed last, in one line and quotes."""
         self.ended()
         words = " ".join(self.said[self.heard :].split())
         return repr(words if len(words) < 200 else f"{words[:200]} …") if words else "nothing"
 
-    def raise_its_error(self):
+    def raise_its_error(self) -> None:
         """Raise NotImportable when it has ended with an error, its own line named."""
         if self.ended() and self.terminal.exitstatus != 0:
             status, signal = self.terminal.exitstatus, self.terminal.signalstatus

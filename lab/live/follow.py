@@ -245,7 +245,8 @@ class Follower:
             with suppress(Fault):
                 found = totals(dashboard, broker)
                 counts = {queue: found.get(queue, Totals(0, 0)) for queue in queues}
-                return {queue: one.ready for queue, one in counts.items()}, sum(one.unacked for one in counts.values())
+                ready = {queue: one.ready for queue, one in counts.items()}
+                return ready, sum(one.unacked or 0 for one in counts.values())
         unacked = None
         if broker.is_redis:  # asked before Ready: what is taken in between is in neither, and not in both
             channel = connection.default_channel

@@ -45,10 +45,11 @@ def management(dashboard: str | None, broker: Address, path: str = "/overview") 
 
 
 class Totals(NamedTuple):
-    """Messages of a queue: ready, those that wait there; unacked, those that were delivered and not acknowledged."""
+    """Messages of a queue: ready, those that wait there; unacked, those that were delivered and not acknowledged, None
+    where nobody knows."""
 
     ready: int
-    unacked: int
+    unacked: int | None
 
 
 def totals(dashboard: str | None, broker: Address) -> dict[str, Totals]:

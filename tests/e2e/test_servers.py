@@ -273,6 +273,7 @@ def test_whose_server_it_is(monkeypatch):
         assert [stranger(port) for port in (own, adas, systems)] == [None, "the user 12345", None]
         monkeypatch.setattr(psutil, "net_connections", lambda _: [])  # as an ordinary user sees it
         assert port_holder(adas) == "a process of the user 12345"
+        monkeypatch.setattr(signal, "signal", lambda *_: None)  # or from its close() on the tests would ignore Ctrl-C
         keeper = Keeper()
         with become(ADA):
             assert stranger(own) == "the user 'root'"  # of whom a lab runs

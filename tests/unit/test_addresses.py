@@ -100,7 +100,7 @@ def test_a_server_that_answers_oddly(answering, protocol, says):
 
 @pytest.mark.parametrize("protocol, says", [("redis", b"+"), ("amqp", b"\1\0\0\0\0\xff\xff")])
 def test_a_server_that_answers_letter_by_letter(answering, protocol, says, monkeypatch):
-    monkeypatch.setattr(login, "LOGIN", 0.3)
+    monkeypatch.setattr(login, "LOGIN", 0.1)
     with pytest.raises((NotAnswering, OtherServer)):  # once, amqp gave up before: EINVAL
         ask(f"{protocol}://myuser:mypassword@localhost:{answering(says + bytes(99), pause=0.02)}/0")
 
@@ -138,7 +138,7 @@ def test_whatever_answers_for_rabbitmqs_dashboard(answering, says):
 
 def test_a_dashboard_that_answers_letter_by_letter(answering, monkeypatch):
     """Is told within the time that a whole answer may take."""
-    monkeypatch.setattr(web, "ANSWER", 0.3)
+    monkeypatch.setattr(web, "ANSWER", 0.1)
     begin = time.monotonic()
     with pytest.raises(Fault, match="does not answer"):
         totals(f"http://127.0.0.1:{answering(HEAD + b'[' * 1000, pause=0.02)}", BROKER)

@@ -39,7 +39,7 @@ def counted(number: int, noun: str) -> str:
 class Fault(Exception):
     """What was found instead of an answer, and what to do about it."""
 
-    passes = False  # whether it goes away by itself
+    temporary = False  # whether it goes away by itself
 
     def __init__(self, found: object, remedy: object = "") -> None:
         super().__init__(plain(found))

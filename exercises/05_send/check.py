@@ -52,7 +52,7 @@ class Refused(Wrong):
 class Busy(Wrong):
     """{worker} is busy: the check's message waits behind others, {waiting} in the queue {queue!r}."""
 
-    passes = True
+    temporary = True
     next = "Wait until terminal 2 has finished them, and check again: `lab check 5`"
 
 
@@ -73,7 +73,7 @@ class EndsItsProcess(Wrong):
 class NoneOfYours(Wrong):
     """A message can get from your app to {worker}, but none of yours came within {seconds} seconds: {clue}."""
 
-    passes = True
+    temporary = True
     next = """Check again, and while it waits, type a line in terminal 3: `python use_ml_app.py`, in this folder. Does
         terminal 3 itself print `Received:`? Then it calls predict there, and sends nothing"""
 
@@ -105,13 +105,13 @@ def check(desk):
         if not desk.wait(lambda: own(desk) or probe.event("task-received"), "a worker to take a message", ARRIVAL):
             raise not_taken(desk)
         if not own(desk):
-            desk.wait(lambda: own(desk) or probe.is_over, "the prediction to end", SLOW)
+            desk.wait(lambda: own(desk) or probe.has_ended, "the prediction to end", SLOW)
             look_for_error(probe)
             worker, seconds = probe.event("task-received")["hostname"], probe.after("task-received")
             yield f"path: a message of the check reached {worker} after {seconds:.1f} s"
         mine = own(desk) or typed(desk)
         yield f"yours: {mine.text}, taken from the queue by {mine.event('task-received')['hostname']}"
-        desk.wait(lambda: mine.is_over, "your prediction to end", SLOW)
+        desk.wait(lambda: mine.has_ended, "your prediction to end", SLOW)
         yield end_of(desk, mine)
     yield f"queue {desk.queue!r}: {desk.messages_wait()}"
 
@@ -156,13 +156,13 @@ def look_for_error(one):
 
 def end_of(desk, mine):
     """How a prediction ended, or where it is, as a fact. Raises Failing and EndsItsProcess."""
-    if not mine.is_over and (eta := mine.event("task-received").get("eta")):
+    if not mine.has_ended and (eta := mine.event("task-received").get("eta")):
         return (
             f"not done yet: your producer asked for it at {eta} (`countdown` or `eta`). The worker keeps it until then"
         )
-    pid = None if mine.is_over else place_of(desk, mine)
+    pid = None if mine.has_ended else place_of(desk, mine)
     if pid is None:  # it has ended, perhaps while that was asked
-        desk.wait(lambda: mine.is_over, "news of your prediction", ARRIVAL)
+        desk.wait(lambda: mine.has_ended, "news of your prediction", ARRIVAL)
     look_for_error(mine)
     if done := mine.event("task-succeeded"):
         return f"done: by a process of its pool, which terminal 2 names; predict returned {printable(done['result'])}"

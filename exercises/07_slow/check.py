@@ -97,7 +97,7 @@ def check(desk):
 
     with desk.predictions() as (sent,):
         what = f"a prediction to run for {SLOW} seconds"
-        run = desk.wait(lambda: sent.is_over or one_ran_long(), what, PATIENCE)
+        run = desk.wait(lambda: sent.has_ended or one_ran_long(), what, PATIENCE)
         if failed := sent.event("task-failed"):
             if "WorkerLostError" in (failed["traceback"] or ""):
                 raise EndsItsProcess()
@@ -105,7 +105,7 @@ def check(desk):
         if done := sent.event("task-succeeded"):
             raise NotSlow(seconds=done["runtime"])
     if not isinstance(run, dict):
-        raise desk.too_long(what, PATIENCE)
+        raise desk.not_in_time(what, PATIENCE)
     whose = "sent by the check" if is_of_a_check(run["id"]) else "one of yours"
     yield f"prediction: {whose}, still running after more than {SLOW} seconds"
     before, when = used[run["worker_pid"]]

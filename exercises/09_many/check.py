@@ -82,7 +82,7 @@ def check(desk):
         if done := too_fast(sent):
             raise TooFast(seconds=done["runtime"], number=number)
         if not places:
-            raise desk.too_long(what, PATIENCE)
+            raise desk.not_in_time(what, PATIENCE)
         if places.hides:
             multiplier = desk.app.conf.worker_prefetch_multiplier
             found = {"running": places.running, "reserved": places.reserved, "multiplier": multiplier}

@@ -42,7 +42,7 @@ KEYS |= {"healthcheck", "hostname", "image", "links", "network_mode", "networks"
 KEYS |= {"secrets", "stop_grace_period", "stop_signal", "volumes", "volumes_from"}
 
 
-class NoFile(Wrong):
+class NoComposeFile(Wrong):
     """There is no docker-compose.yml in {folder}."""
 
     next = "`lab reset 10` puts the file there for you to fill in"
@@ -162,7 +162,7 @@ class Unacceptable(ValueError):
 
 
 RECOGNISES = (
-    NoFile,
+    NoComposeFile,
     Invalid,
     BadService,
     ServiceMissing,
@@ -221,7 +221,7 @@ HOW = {
 def check(desk):
     file = next((desk.folder / name for name in FILES if (desk.folder / name).exists()), None)
     if not file:
-        raise NoFile(folder=desk.folder)
+        raise NoComposeFile(folder=desk.folder)
     services = read(file)
     usual = [service for service in services.values() if not service.is_optional]
     cast = {role: [service for service in usual if plays(service)] for role, plays in PLAYS.items()}
@@ -517,13 +517,13 @@ def extended(service, services, path, file):
     return merged(extended(services[extends["service"]], services, path, file), service)
 
 
-def merged(under, over):
+def merged(first, then):
     """As Compose merges two: mappings name by name, lists one after the other; anything else is replaced."""
-    if isinstance(under, dict) and isinstance(over, dict):
-        return under | {key: value if key in WHOLE else merged(under.get(key), value) for key, value in over.items()}
-    if isinstance(under, list) and isinstance(over, dict) or isinstance(under, dict) and isinstance(over, list):
-        return {**variables(under), **variables(over)}
-    return [*under, *over] if isinstance(under, list) and isinstance(over, list) else over
+    if isinstance(first, dict) and isinstance(then, dict):
+        return first | {key: value if key in WHOLE else merged(first.get(key), value) for key, value in then.items()}
+    if isinstance(first, list) and isinstance(then, dict) or isinstance(first, dict) and isinstance(then, list):
+        return {**variables(first), **variables(then)}
+    return [*first, *then] if isinstance(first, list) and isinstance(then, list) else then
 
 
 def complain(file, words):

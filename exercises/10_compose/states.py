@@ -16,7 +16,7 @@ def reference(student):
     student.solve()
 
 
-def no_file(student):
+def no_compose_file(student):
     student.solve()
     (student.path / FILE).unlink()
 

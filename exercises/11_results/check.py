@@ -92,7 +92,7 @@ class NotShared(Wrong):
 class Busy(Wrong):
     """{worker} is busy: it has {pool}, and none was free within {seconds} seconds."""
 
-    passes = True
+    temporary = True
     next = "Wait until its predictions have ended, and check again: `lab check 11`"
 
 
@@ -152,12 +152,12 @@ def check(desk):
 
 def later(desk, sent, result):
     """What becomes of the prediction that was sent, as another client reads its result."""
-    if not desk.wait(lambda: "task-started" in sent.seen or is_over(sent, result), "a pool process to be free", FREE):
+    if not desk.wait(lambda: "task-started" in sent.seen or has_ended(sent, result), "a pool process to be free", FREE):
         if len(desk.inspect("active") or []) < desk.worker.size:
-            raise desk.too_long(f"{desk.worker.name}, which has a process free, to take the message", FREE)
+            raise desk.not_in_time(f"{desk.worker.name}, which has a process free, to take the message", FREE)
         raise Busy(worker=desk.worker.name, pool=desk.worker.pool, seconds=FREE)
-    if not desk.wait(lambda: is_over(sent, result), "predict to return", RETURNS):
-        raise desk.too_long("predict to return", RETURNS)
+    if not desk.wait(lambda: has_ended(sent, result), "predict to return", RETURNS):
+        raise desk.not_in_time("predict to return", RETURNS)
     found = result if desk.wait(result.ready, "its result", STORED) else desk.app.AsyncResult(sent.id)
     if not found.ready():
         raise not_there(desk)
@@ -175,9 +175,9 @@ def later(desk, sent, result):
     yield f"later: {f'kept for {kept} s' if kept else 'kept'}, and still there for another client"
 
 
-def is_over(sent, result):
+def has_ended(sent, result):
     """Whether the worker says that predict has ended, or its result is there already."""
-    return sent.is_over or result.ready()
+    return sent.has_ended or result.ready()
 
 
 def not_there(desk):

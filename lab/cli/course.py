@@ -236,7 +236,7 @@ def watch(heed_interrupt, exercise):
             wait_for_change(before, heed_interrupt)
         before, outcome = fingerprint(), checked(exercise, progress)
         while not outcome.passed:
-            wait_for_change(before, heed_interrupt, AGAIN if outcome.passes else float("inf"))
+            wait_for_change(before, heed_interrupt, AGAIN if outcome.temporary else float("inf"))
             now = fingerprint()
             before, outcome = now, checked(exercise, progress, outcome, edited=now[0] != before[0])
         explain(exercise, progress)

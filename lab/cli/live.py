@@ -19,12 +19,12 @@ DAY = 24 * 3600  # seconds
 def view():
     """Show what happens to all predictions, and draw a picture at the end."""
     from lab.course.desk import Desk
-    from lab.live.view import follow
+    from lab.live.view import show_live
 
     desk = Desk()
     tell("Ctrl-C ends this.")
     with recording_of(desk) as recording:
-        follow(recording, desk.broker, heed=heed_interrupt)
+        show_live(recording, desk.broker, heed=heed_interrupt)
     draw_what_happened(recording)
 
 
@@ -40,25 +40,26 @@ def number(_, __, value):
 @click.option("--seconds", type=click.FloatRange(0, DAY), callback=number, help="How long each prediction should take.")
 @click.option(
     "--over",
+    "spread",
     type=click.FloatRange(0, DAY),
     callback=number,
     default=0,
     help="Send them evenly, over this many seconds.",
 )
-def burst(number, seconds, over):
+def burst(number, seconds, spread):
     """Send N predictions, show what happens, and draw a picture of it.
 
     Without N, it sends 60. Its data and its picture are kept in .lab/runs.
     """
     from lab.course.desk import Desk
     from lab.live.burst import Burst
-    from lab.live.view import follow
+    from lab.live.view import show_live
 
     desk = Desk()
     list(desk.ready())
-    sent = Burst(desk.task, desk.queue, number, seconds, over)
+    sent = Burst(desk.task, desk.queue, number, seconds, spread)
     with recording_of(desk) as recording:
-        done = follow(recording, desk.broker, sent, heed_interrupt)
+        done = show_live(recording, desk.broker, sent, heed_interrupt)
         sent.stop()
         waiting = sent.waiting(recording.history)
         if not done and waiting:

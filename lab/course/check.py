@@ -23,7 +23,7 @@ from lab.fault import plain
 
 LONGEST = 2000  # characters of one line of a check
 
-Line = dict[str, Any]  # what a check says, as JSON: a fact, what it waits for, what is wrong, or that it is over
+Line = dict[str, Any]  # what a check says, as JSON: a fact, what it waits for, what is wrong, or that it is complete
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Outcome:
     facts: list[str] = field(default_factory=list)
     wrong: str | None = None
     next: str = ""
-    passes: bool = False  # what is wrong goes away by itself
+    temporary: bool = False  # whether what is wrong goes away by itself
     seconds: float = 0.0
 
     @property
@@ -49,18 +49,18 @@ def run(exercise: Exercise, tell: Callable[[Line], None] = lambda line: None) ->
         if "fact" in line:
             outcome.facts.append(line["fact"])
         elif "wrong" in line:
-            outcome.wrong, outcome.next, outcome.passes = line["wrong"], line["next"], line.get("passes", False)
+            outcome.wrong, outcome.next, outcome.temporary = line["wrong"], line["next"], line.get("temporary", False)
         tell(line)
 
     if sentences := hiding():
         hear({"wrong": sentences[0], "next": sentences[1]})
         return outcome
-    over = False
+    complete = False
     with one_at_a_time(hear), process_of(exercise) as process:
         for line in map(readable, process.stdout or ()):
-            over = over or "over" in line
+            complete = complete or "complete" in line
             hear(line)
-    if not over:
+    if not complete:
         hear(
             {
                 "wrong": f"The check ended too early: {how_it_ended(process.returncode)}",

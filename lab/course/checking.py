@@ -33,7 +33,7 @@ def main(folder: Path) -> NoReturn:
         lines.flush()
 
     def give_up(fault: Fault) -> None:
-        say(wrong=str(fault), next=fault.remedy, passes=fault.passes)
+        say(wrong=str(fault), next=fault.remedy, temporary=fault.temporary)
 
     awaited = "the first fact"
 
@@ -55,18 +55,18 @@ def main(folder: Path) -> NoReturn:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
     except Late as late:
-        give_up(too_long(late, awaited, exercise.deadline))
+        give_up(why_late(late, awaited, exercise.deadline))
     except Fault as fault:
         give_up(fault)
     except AWAY as error:
         give_up(of_this_machine(error) or Fault(f"A server that answered before has gone: {error}", "See `lab doctor`"))
     except Exception as error:
         give_up(of_our_own(error))
-    say(over=True)
+    say(complete=True)
     os._exit(0)  # threads that still listen do not keep it
 
 
-def too_long(late: Late, awaited: str, seconds: float) -> Fault:
+def why_late(late: Late, awaited: str, seconds: float) -> Fault:
     """What a check was at when its deadline passed, as a Fault: a line of the student's own, or what it waited for."""
     folder, own = os.getcwd(), None
     for frame, number in traceback.walk_tb(late.__traceback__):

@@ -247,7 +247,7 @@ class Desk:
         several = counted(number, "consumer")
         return self.suspended() or Silent(queue=self.queue, consumers=several, answering=answers)
 
-    def too_long(self, what: str, seconds: float) -> Wrong:
+    def not_in_time(self, what: str, seconds: float) -> Wrong:
         """Why something did not happen in these seconds: no worker answers any more, or TooLong."""
         return TooLong(what=what, seconds=seconds) if self.workers() else self.silence()
 
@@ -368,7 +368,7 @@ class Desk:
                     send(self.task, message, task_id=task_id, **options)
                 yield sent
             finally:
-                left = {one.id for one in sent if not one.seen & {"task-started"} and not one.is_over}
+                left = {one.id for one in sent if not one.seen & {"task-started"} and not one.has_ended}
                 with unhurried(), suppress(*AWAY):
                     if left:
                         revoked = {"headers": {"check": mark}, "terminate": False, "signal": "TERM"}

@@ -44,5 +44,5 @@ class Prediction:
         return max(0.0, self.event(kind)["local_received"] - self.sent)
 
     @property
-    def is_over(self) -> bool:
+    def has_ended(self) -> bool:
         return bool(self.seen & {"task-succeeded", "task-failed", "task-rejected", "task-revoked"})

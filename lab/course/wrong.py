@@ -39,7 +39,7 @@ class Silent(Wrong):
 class NotReady(Wrong):
     """The worker in process {pid} does not answer: {why}."""
 
-    passes = True
+    temporary = True
     next = """Wait a moment, and check again. If terminal 2 shows a prompt, start the worker: `celery -A my_ml_app
         worker`"""
 
@@ -92,7 +92,7 @@ class StaleCode(Wrong):
 
 
 class TooLong(Wrong):
-    """The check waited {seconds} seconds for {what}, and it did not happen."""
+    """The check waited {seconds} seconds for {what}, but it did not happen."""
 
-    passes = True
+    temporary = True
     next = "See what the worker in terminal 2 says, and check again"

@@ -14,7 +14,7 @@ from typing import Any
 from celery import Task
 
 from lab.fault import Fault
-from lab.live.history import OVER, Attempt, History
+from lab.live.history import FINAL, Attempt, History
 from lab.messages import OtherArguments, send, take_back
 from lab.probe.connection import ANSWER, AWAY
 from lab.probe.login import ask
@@ -32,9 +32,9 @@ class Burst:
     outcomes how these ended. problem is why nothing can be sent at the moment, fault why nothing ever can, or None.
     """
 
-    def __init__(self, task: Task, queue: str, number: int, seconds: float | None = None, over: float = 0):
+    def __init__(self, task: Task, queue: str, number: int, seconds: float | None = None, spread: float = 0):
         self._task, self._queue, self._app = task, queue, task.app
-        self.number, self._seconds, self._spread = number, seconds, over
+        self.number, self._seconds, self._spread = number, seconds, spread
         self._mark = f"burst-{uuid.uuid4().hex[:8]}"
         self._outstanding: set[str] = set()  # ids of those that may have been sent, and have not ended
         self.sent, self.before = 0, 0
@@ -99,7 +99,7 @@ class Burst:
     def note(self, attempt: Attempt) -> None:
         """Take the end of an Attempt into account."""
         self._last = time.monotonic()
-        if attempt.outcome in OVER and attempt.id in self._outstanding:
+        if attempt.outcome in FINAL and attempt.id in self._outstanding:
             self._outstanding.discard(attempt.id)
             self.outcomes[attempt.outcome] += 1
             if attempt.outcome == "succeeded" and not self._is_as_asked(attempt.worked):
@@ -119,7 +119,7 @@ class Burst:
             self._last = time.monotonic()
         return len(self._outstanding) if time.monotonic() - self._last > QUIET else 0
 
-    def is_over(self, history: History) -> bool:
+    def is_finished(self, history: History) -> bool:
         """Whether all are sent, and each has ended or is lost."""
         return not self.is_sending and (not self._outstanding or self.lost(history) > 0)
 

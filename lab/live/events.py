@@ -33,7 +33,7 @@ def hearing(
     unread() is called for each that cannot be read: whoever may send messages may send events, of whatever form. The
     thread ends when the broker goes away.
     """
-    heard, over, mark = threading.Event(), threading.Event(), f"{os.getpid()}-{time.monotonic_ns()}"
+    heard, stop, mark = threading.Event(), threading.Event(), f"{os.getpid()}-{time.monotonic_ns()}"
 
     def hear(event: object) -> None:
         if not is_event(event):
@@ -53,7 +53,7 @@ def hearing(
             queue = app.events.Receiver(connection, queue_ttl=TTL).queue
             options = {"callbacks": [receive], "no_ack": True, "accept": ["json"]}
             with Consumer(connection, [queue], on_decode_error=lambda *_: unread(), **options):
-                while connection.connected and not over.is_set():
+                while connection.connected and not stop.is_set():
                     hear_next(connection)
 
     def hear_next(connection: Connection) -> None:
@@ -83,7 +83,7 @@ def hearing(
             wait_until(announced, HEARING)
             yield listener
         finally:
-            over.set()
+            stop.set()
             listener.join(HEARING)
 
 

@@ -57,7 +57,7 @@ class Follower:
         self._suspended: set[str] = set()  # workers that are
         self._leaving: set[str] = set()  # workers that have said that they end, and may yet finish what they run
         self._unread = self._unread_told = 0
-        self._over = threading.Event()
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def __enter__(self) -> Self:
@@ -65,7 +65,7 @@ class Follower:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._closed.set()
         self._thread.join(2 * ANSWER)
 
     def facts(self) -> Iterator[Fact]:
@@ -86,7 +86,7 @@ class Follower:
 
     def _follow(self) -> None:
         why = None
-        while not self._over.is_set():
+        while not self._closed.is_set():
             try:
                 self._takes_messages()
                 with hearing(self._app, self._note, self._could_not_read) as heard:
@@ -98,7 +98,7 @@ class Follower:
                 if why is None:
                     why = error.sentences() if isinstance(error, Fault) else f"The broker does not answer: {error}."
                     self._tell("broker", answers=False, why=why)
-                self._over.wait(EVERY)
+                self._closed.wait(EVERY)
 
     def _repeat_all(self, heard: threading.Thread) -> None:
         """Ask for everything, each in a thread of its own, until this is closed or one of them finds no broker."""
@@ -107,7 +107,7 @@ class Follower:
         threads = [threading.Thread(target=self._repeat, args=(failed, *job), daemon=True) for job in jobs]
         for thread in threads:
             thread.start()
-        while all(thread.is_alive() for thread in (heard, *threads)) and not self._over.wait(LOOK):
+        while all(thread.is_alive() for thread in (heard, *threads)) and not self._closed.wait(LOOK):
             pass
         failed.set()
         for thread in threads:

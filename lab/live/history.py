@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Self, TypeGuard
 
 from lab.fault import Fault
 
-OVER = {"succeeded", "failed", "revoked"}  # how a prediction ends; another outcome is followed by another attempt
-MISSING = 3  # seconds after which an attempt is over that its worker does not run any more
+FINAL = {"succeeded", "failed", "revoked"}  # how a prediction ends; another outcome is followed by another attempt
+MISSING = 3  # seconds after which an attempt has ended that its worker does not run any more
 COUNTS = 4  # in a row that say how many predictions there are
 RECENT = 2000  # attempts whose end is remembered, since facts about one attempt come on several ways
 NAME = 255  # bytes of an id, or of the name of a worker or a queue: more than that no broker takes
@@ -150,10 +150,10 @@ class History:
     that are; ready, {queue: messages that wait there}; unacked, how many workers hold; answers, whether the broker
     does, and why not.
 
-    And what was: ended, the Attempts that are over; heard (of), done and failed, how many predictions; sent, how many
-    there were when the broker was last asked, with those in the queue; moment, the Moment when it was; counts, (time,
-    ready, unacked); sizes, (time, worker, its processes); faults, [begin, end, what happened]; unread, how many events
-    could not be read; error, with which the last one failed.
+    And what was: ended, the Attempts that have ended; heard (of), done and failed, how many predictions; total, how
+    many there were when the broker was last asked, with those in the queue; moment, the Moment when it was; counts,
+    (time, ready, unacked); sizes, (time, worker, its processes); incidents, (begin, end, what happened); unread, how
+    many events could not be read; error, with which the last one failed.
     """
 
     def __init__(self) -> None:
@@ -166,11 +166,11 @@ class History:
         self.suspended: set[str] = set()
         self.ready: dict[str, int] = {}
         self.unacked: int | None = None
-        self.heard = self.sent = self.done = self.failed = self.unread = 0
+        self.heard = self.total = self.done = self.failed = self.unread = 0
         self.moment: Moment | None = None
         self.counts: list[tuple[float, int, int | None]] = []
         self.sizes: list[tuple[float, str, list[int | None]]] = []
-        self.faults: list[tuple[float, float | None, str]] = []
+        self.incidents: list[tuple[float, float | None, str]] = []
         self.answers: bool | None = None
         self.why: str | None = None
         self.error: str | None = None
@@ -179,7 +179,7 @@ class History:
         # How many predictions there were, told by workers and by the broker.
         self._there = deque([(0, 0)], maxlen=COUNTS)
         self._clock = 0.0  # the time here; that of events is the worker's
-        self._recent: OrderedDict[str, Attempt] = OrderedDict()  # {id: its Attempt that was over last}
+        self._recent: OrderedDict[str, Attempt] = OrderedDict()  # {id: its Attempt that ended last}
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -238,9 +238,9 @@ class History:
         for task in fact["tasks"]:
             started = task["started"]
             attempt = self.running.get((task["id"], worker))
-            over = self._recent.get(task["id"])
-            if attempt is None and over and over.worker == worker and started < (over.ended or 0):
-                over.process = task["process"]  # it has ended while its worker answered
+            before = self._recent.get(task["id"])
+            if attempt is None and before and before.worker == worker and started < (before.ended or 0):
+                before.process = task["process"]  # it has ended while its worker answered
                 continue
             if attempt is None:
                 attempt = self._taken_by(task["id"], worker) or self._new(task["id"])
@@ -254,31 +254,31 @@ class History:
                 self._lose(attempt, max(attempt.started or 0, seen))
 
     def _succeeded(self, fact: Fact, time: float) -> None:
-        attempt = self._over(fact, time, "succeeded")
+        attempt = self._finish(fact, time, "succeeded")
         if attempt and fact["runtime"]:
             attempt.started = min(attempt.started or time, time - fact["runtime"])
             attempt.ended = attempt.started + fact["runtime"]
 
     def _failed(self, fact: Fact, time: float) -> None:
-        self._over(fact, time, "failed")
+        self._finish(fact, time, "failed")
         self.error = fact["why"]
         self._killed(fact, time)
 
     def _killed(self, fact: Fact, time: float) -> None:
         if "WorkerLostError" in fact["why"]:
-            self.faults.append((time, time, "a process was killed"))
+            self.incidents.append((time, time, "a process was killed"))
 
     def _revoked(self, fact: Fact, time: float) -> None:
-        self._over(fact, time, "revoked")
+        self._finish(fact, time, "revoked")
 
     def _retried(self, fact: Fact, time: float) -> None:
         self._killed(fact, time)
-        if self._over(fact, time, "retried") and fact["id"] not in self.open:
+        if self._finish(fact, time, "retried") and fact["id"] not in self.open:
             self._new(fact["id"], time)
 
     def _rejected(self, fact: Fact, time: float) -> None:
-        if self._over(fact, time, "returned" if fact["requeue"] else "failed") and fact["requeue"]:
-            self.faults.append((time, time, "a prediction went back into the queue"))
+        if self._finish(fact, time, "returned" if fact["requeue"] else "failed") and fact["requeue"]:
+            self.incidents.append((time, time, "a prediction went back into the queue"))
             if fact["id"] not in self.open:
                 self._new(fact["id"], time)
 
@@ -308,8 +308,8 @@ class History:
         attempt.started, attempt.seen = time, self._clock or time
         self.running[attempt.id, worker] = attempt
 
-    def _over(self, fact: Fact, time: float, outcome: str) -> Attempt | None:
-        """End the Attempt that a fact is about, and return it; None when it was over before."""
+    def _finish(self, fact: Fact, time: float, outcome: str) -> Attempt | None:
+        """End the Attempt that a fact is about, and return it; None when it had ended before."""
         before = self._recent.get(fact["id"])
         attempt = self.running.get((fact["id"], fact["worker"])) or self._taken_by(fact["id"], fact["worker"])
         if before and before.worker == fact["worker"] and not (attempt and attempt.worker):
@@ -326,7 +326,7 @@ class History:
 
     def _end(self, attempt: Attempt, time: float, outcome: str) -> None:
         before = self._recent.get(attempt.id)
-        if before is None or before.outcome not in OVER:
+        if before is None or before.outcome not in FINAL:
             self.done += outcome == "succeeded"
             self.failed += outcome == "failed"
         attempt.ended, attempt.outcome = time, outcome
@@ -360,7 +360,7 @@ class History:
         self.takes.pop(worker, None)
         self.suspended.discard(worker)
         self.sizes.append((time, worker, []))
-        self.faults.append((time, time, f"{worker} was lost" if fact["lost"] else f"{worker} ended"))
+        self.incidents.append((time, time, f"{worker} was lost" if fact["lost"] else f"{worker} ended"))
         for attempt in self._running_at(worker):
             self._lose(attempt, max(time, attempt.started or 0))
         for attempt in [one for one in self.open.values() if one.worker == worker]:
@@ -378,15 +378,15 @@ class History:
         # A message that is tried again, or given back, is in two places for a moment, as far as anybody can see.
         lately = min(self._there[-1][1], there[1])
         self._there.append(there)
-        self.sent = max(self.sent, min(one for one, _ in self._there), lately)
+        self.total = max(self.total, min(one for one, _ in self._there), lately)
         self.counts.append((time, ready, self.unacked))
 
     def _broker(self, fact: Fact, time: float) -> None:
         if self.answers and not fact["answers"]:
-            self.faults.append((time, None, "the broker was away"))
-        if fact["answers"] and self.faults and self.faults[-1][1] is None:
-            begin, _, what = self.faults[-1]
-            self.faults[-1] = begin, time, what
+            self.incidents.append((time, None, "the broker was away"))
+        if fact["answers"] and self.incidents and self.incidents[-1][1] is None:
+            begin, _, what = self.incidents[-1]
+            self.incidents[-1] = begin, time, what
         self.answers, self.why = fact["answers"], fact.get("why")
 
     def _unread(self, fact: Fact, time: float) -> None:

@@ -72,7 +72,7 @@ class Numbers:
         if self.burst:
             return self.burst.sent
         moment = self.moment
-        return max(self.history.sent, moment.there + moment.done + moment.failed)
+        return max(self.history.total, moment.there + moment.done + moment.failed)
 
     @property
     def age(self) -> float | None:

@@ -24,7 +24,7 @@ WIDTH = 10  # inches; at DPI, the width of a README
 DPI = 120
 LEAD = 0.01  # of the picture's width: before the first message, and after the last thing that happened
 MARKS = 16  # changes of the pool's size that there is room to write to
-FAULTS = 40  # that are drawn
+INCIDENTS = 40  # that are drawn
 LETTER = 0.0065  # width of a letter, as a share of the picture's
 EDGE = 6  # columns that a bar has at least, to be given an edge
 COLUMNS = 1000  # of the picture: between two of them nobody can tell bars apart
@@ -32,7 +32,7 @@ ROW, LEAST = 0.22, 3  # inches of a row, and of all rows
 MOST = 24  # inches of all rows
 ROWS = 120  # that are drawn
 LABEL = 60  # letters of a name
-WAITING, EXISTS, POOL, HELD, FAULT = "#9a9a9a", "#e8eef5", "#2a2a2a", "#f0a63c", "#d1342f"
+WAITING, EXISTS, POOL, HELD, INCIDENT = "#9a9a9a", "#e8eef5", "#2a2a2a", "#f0a63c", "#d1342f"
 COLOURS = {"working": "#3b75af", "tried again later": "#e8923a", "failed or interrupted": "#d1342f"}
 LEGEND = {colour: (name, 6) for name, colour in COLOURS.items()}
 LEGEND |= {WAITING: ("still queued: this process will run it later", 2), EXISTS: ("the process exists", 8)}
@@ -195,7 +195,7 @@ def last_end(history: History) -> float | None:
 Count = tuple[float, int, int | None]  # time, ready, unacked
 
 
-def counted(history: History) -> list[Count]:
+def true_counts(history: History) -> list[Count]:
     """What the broker counted, at the times when it had become so."""
     counts, last = history.counts, last_end(history)
     after = bisect(counts, last, key=lambda count: count[0]) if last else len(counts)
@@ -209,13 +209,13 @@ def counted(history: History) -> list[Count]:
 def last_sign(history: History, counts: list[Count]) -> float:
     """When the last thing happened."""
     changes = [last_end(history) or history.now, *(time for time, _, _ in [*counts, *history.sizes])]
-    return max([*changes, *(time for _, finish, _ in history.faults for time in [finish or history.now])])
+    return max([*changes, *(time for _, finish, _ in history.incidents for time in [finish or history.now])])
 
 
 def draw(history: History, path: Path) -> tuple[Path, Path]:
     """Draw a History into path, as .svg and as .png, and return both paths. Its clock begins with the first message."""
     zero, is_sent = first_sign(history)
-    counts = counted(history)
+    counts = true_counts(history)
     last = max(last_sign(history, counts), zero + 1)
     lead = LEAD * (last - zero)
     start, end = zero - lead, last + lead
@@ -227,7 +227,7 @@ def draw(history: History, path: Path) -> tuple[Path, Path]:
         draw_queue(queue, counts, start, end)
         draw_pool(pool, history, start, end)
         draw_rows(work, groups, history, start, end)
-        draw_faults((queue, pool, work), history, start, end)
+        draw_incidents((queue, pool, work), history, start, end)
         for panel in (queue, pool, work):
             panel.axvline(zero, color=POOL, linestyle=":", linewidth=1)
         queue.annotate("first message sent" if is_sent else "first sign of a message", (zero, 1.02), **ABOVE)
@@ -275,19 +275,19 @@ def draw_queue(panel: Axes, counts: list[Count], start: float, end: float) -> No
         panel.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
 
 
-def draw_faults(panels: Sequence[Axes], history: History, start: float, end: float) -> None:
-    """A line at each fault, or a band as long as it lasts, and what it was; no text lies on another."""
+def draw_incidents(panels: Sequence[Axes], history: History, start: float, end: float) -> None:
+    """A line at each incident, or a band as long as it lasts, and what it was; no text covers another."""
     levels: list[float] = []  # where the text on each of them ends
-    for begin, finish, what in history.faults[:FAULTS]:
+    for begin, finish, what in history.incidents[:INCIDENTS]:
         what = printable(what, LABEL)
         for panel in panels:
-            panel.axvspan(begin, finish or end, color=FAULT, alpha=0.15, linewidth=0)
-            panel.axvline(begin, color=FAULT, linestyle="--", linewidth=1)
+            panel.axvspan(begin, finish or end, color=INCIDENT, alpha=0.15, linewidth=0)
+            panel.axvline(begin, color=INCIDENT, linestyle="--", linewidth=1)
         place = min((begin - start) / (end - start), 1 - LETTER * len(what))
         level = next((level for level, taken in enumerate(levels) if taken <= place), len(levels))
         levels[level : level + 1] = [place + LETTER * len(what)]
         where = (max(place, 0), 1 - 0.14 * (level + 1))
-        panels[0].annotate(what, where, xycoords="axes fraction", color=FAULT, va="bottom", fontsize=8)
+        panels[0].annotate(what, where, xycoords="axes fraction", color=INCIDENT, va="bottom", fontsize=8)
 
 
 def draw_pool(panel: Axes, history: History, start: float, end: float) -> None:

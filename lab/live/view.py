@@ -82,8 +82,8 @@ def as_screen(numbers: Numbers, where: Address, most: int) -> Group:
     lines += [Text(printable(remark), style="yellow") for remark in numbers.remarks]
     if history.unread:
         lines.append(Text(unread(history), style="dim"))
-    for begin, _, fault in history.faults[-2:]:
-        lines.append(Text(f"after {shown(begin - history.begin)}: {printable(fault)}", style="red"))
+    for begin, _, what in history.incidents[-2:]:
+        lines.append(Text(f"after {shown(begin - history.begin)}: {printable(what)}", style="red"))
     if numbers.trouble:
         lines.append(Text(printable(numbers.trouble, TROUBLE), style="red"))
     return Group(*lines)
@@ -159,10 +159,10 @@ class Screen:
                     print(unread(self._numbers.history))
 
 
-def follow(
+def show_live(
     recording: Recording, where: Address, burst: Burst | None = None, heed: Callable[[], None] = lambda: None
 ) -> bool:
-    """Show what happens, and return whether the burst is over: Ctrl-C ends this before.
+    """Show what happens, and return whether the burst has finished: Ctrl-C ends this earlier.
 
     heed() raises KeyboardInterrupt when Ctrl-C came in a moment in which Python could not.
     """
@@ -174,7 +174,7 @@ def follow(
         return numbers.is_settled
 
     with suppress(KeyboardInterrupt), Screen(numbers, where) as screen:
-        while burst is None or not burst.is_over(recording.history):
+        while burst is None or not burst.is_finished(recording.history):
             heed()
             screen.show()
             if burst and not burst.began and numbers.is_ready:

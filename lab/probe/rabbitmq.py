@@ -24,7 +24,7 @@ class ManagementAway(Wrong):
 class BrokerFull(Wrong):
     """RabbitMQ at {where} takes no message now: its machine has too little {what} left."""
 
-    passes = True
+    temporary = True
     next = """Make room there: the page Overview of its dashboard shows in red how much it needs. It then goes on by
         itself. Messages in its queues are kept"""
 

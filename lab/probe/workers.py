@@ -91,7 +91,7 @@ def workers(app: Celery, names: list[str] | None = None, timeout: float = 1) -> 
     return sorted(ask_workers(app, "ping", names, timeout))
 
 
-def held(app: Celery, worker: str) -> int | None:
+def in_hand(app: Celery, worker: str) -> int | None:
     """How many messages a worker works on, or has taken from the queue; None when it says nothing for 5 seconds."""
     number = 0
     for command in ("active", "reserved"):

@@ -38,7 +38,7 @@ class Repeated:
 
     def __init__(self) -> None:
         self._functions: tuple[Callable[[], None], ...] = ()
-        self._over = threading.Event()
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self, *functions: Callable[[], None]) -> None:
@@ -47,14 +47,14 @@ class Repeated:
 
     def finish(self) -> None:
         """Call each once more, and stop; what does not return in a few seconds is left behind."""
-        self._over.set()
+        self._stop.set()
         if self._functions:
             self._thread.join(PATIENCE)
 
     def _run(self) -> None:
-        over = False
-        while not over:
-            over = self._over.wait(LOOK)
+        last = False
+        while not last:
+            last = self._stop.wait(LOOK)
             for function in self._functions:
                 function()
 

@@ -23,7 +23,7 @@ from lab.probe.queue import waiting
 from lab.probe.rabbitmq import takes_messages
 from lab.probe.wait import wait_until
 from lab.probe.web import flower_answers, flower_port
-from lab.probe.workers import ask_workers, held, workers
+from lab.probe.workers import ask_workers, in_hand, workers
 from lab.run.folder import Claim, Folder
 from lab.run.keeper import Child, Keeper, Record
 from lab.run.servers import Server, Servers, allow_files, await_child, free_port
@@ -213,7 +213,7 @@ class Lab:
         SIGTERM asks for the same; but a pool process that is busy then, most of all in a pool that grows, may
         not hear that its result was taken, and waits half a minute (billiard 4.3, _ensure_messages_consumed).
         """
-        number = held(self.app, worker)
+        number = in_hand(self.app, worker)
         if number:
             self._tell(f"{_are(number, 'prediction')} running. The lab waits for the end. Ctrl-C leaves at once.")
             ask_workers(self.app, "cancel_consumer", [worker], queue=self.app.conf.task_default_queue)
@@ -223,7 +223,7 @@ class Lab:
                 self._tell("The result backend does not answer, so no prediction can end.")
                 return False
             time.sleep(0.3)
-            number = held(self.app, worker)
+            number = in_hand(self.app, worker)
         if number is None:
             self._tell("The worker does not answer.")
         return number == 0

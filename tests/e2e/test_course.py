@@ -198,7 +198,7 @@ def test_a_deadline_names_what_was_waited_for_and_lets_a_check_tidy_up(tmp_path,
     said = [json.loads(line) for line in done.stdout.split(b"\n") if line]
     wrong = next(line["wrong"] for line in said if "wrong" in line)
     assert wrong == f"The check waited 0.5 seconds for {what}, but it did not happen"
-    assert (tmp_path / "tidy").exists() and said[-1] == {"over": True}
+    assert (tmp_path / "tidy").exists() and said[-1] == {"complete": True}
 
 
 def test_a_file_that_hides_a_module_is_named_before_anything_else_happens(folder):

@@ -16,7 +16,7 @@ from e2e.student import ID, RABBITMQ, eventually, require
 from lab.fault import Fault
 from lab.messages import give_back
 from lab.probe.queue import waiting
-from lab.probe.workers import held, pools, workers
+from lab.probe.workers import in_hand, pools, workers
 
 START = ["python", "-m", "lab", "start"]
 PROMPT = "Enter a message:"
@@ -279,7 +279,7 @@ def test_a_frozen_broker_is_not_asked_for_ever(with_valkey):
     app = with_valkey.app
     with_valkey.given[0].send_signal(signal.SIGSTOP)
     begin = time.monotonic()
-    assert not workers(app) and not pools(app) and held(app, "lab@here") is None
+    assert not workers(app) and not pools(app) and in_hand(app, "lab@here") is None
     give_back(app)
     with pytest.raises(Fault, match="The broker does not answer"):
         waiting(app)

@@ -22,7 +22,7 @@ WORKERS = [f"{number}@here" for number in range(MANY)]
 HOSTILE = {
     "workers": [fact(0, "pool", worker=name, processes=list(range(1, 11))) for name in WORKERS]
     + [fact(n, "started", id=name, worker=name) for n, name in enumerate(WORKERS)],
-    "faults": [fact(0, "sent", id="1")] + [fact(n, "gone", worker="a@b", lost=True) for n in range(MANY)],
+    "incidents": [fact(0, "sent", id="1")] + [fact(n, "gone", worker="a@b", lost=True) for n in range(MANY)],
     "pools": [fact(0, "sent", id="1")] + [fact(n, "pool", worker="a@b", processes=[n + 1]) for n in range(MANY)],
     "nobody saw": [fact(n / 100, "started", id=str(n), worker="a@b") for n in range(MANY)],
     "failed": [

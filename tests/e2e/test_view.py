@@ -118,7 +118,7 @@ def test_a_burst_agrees_with_what_its_predictions_wrote_down(lab):
 def pictured_as_in(diary, student, printed):
     past = history(student, printed)
     assert past.sizes[0][0] < min(one.sent for one in past.ended)  # the pool was known before it had something to do
-    assert [what for _, _, what in past.faults] == ["a prediction went back into the queue"]
+    assert [what for _, _, what in past.incidents] == ["a prediction went back into the queue"]
     drawn = [(work.attempt, row) for those in rows(past).values() for row in those for work in row.works]
     assert len(drawn) == len(diary)
     assert all(one.process in row.processes for one, row in drawn)
@@ -334,7 +334,7 @@ def test_a_worker_that_is_ended_finishes_what_it_runs(lab):
     terminal.see("3 of 3 sent: 2 succeeded, 1 failed.")  # the third one fails always
     past = History.read(student.path / terminal.see(RUN)[1])
     assert sorted(one.outcome for one in past.ended) == ["failed", "succeeded", "succeeded"]
-    assert past.sent == 3
+    assert past.total == 3
 
 
 def test_times_do_not_depend_on_time_zones(with_valkey):

@@ -127,7 +127,7 @@ def test_a_prediction_that_is_asked_for_later_is_kept_by_the_worker():
 
 def test_a_result_that_is_stored_a_moment_after_its_event_is_read():
     class Sent:
-        id, seen, is_over = "check-1", {"task-started", "task-succeeded"}, True
+        id, seen, has_ended = "check-1", {"task-started", "task-succeeded"}, True
 
     class Result:
         app = Celery("another", backend="cache+memory://", set_as_current=False)

@@ -6,7 +6,7 @@ import pytest
 
 from lab.fault import Fault
 from lab.live.history import History
-from lab.live.view import follow
+from lab.live.view import show_live
 
 
 def story(*facts):
@@ -80,7 +80,7 @@ def test_each_attempt_ends_once_and_as_its_worker_says(facts, ended):
 def test_messages_that_a_worker_gives_back_are_not_counted_twice():
     taken = "received 1 one", "received 2 one"
     history = story("counts 3", "counts 3", *taken, "counts 1", "gone - one", "counts 3", "counts 3")
-    assert history.sent == 3
+    assert history.total == 3
 
 
 def test_the_numbers_of_one_moment_belong_together():
@@ -95,7 +95,7 @@ def test_a_killed_process_is_told_when_its_prediction_is_tried_again():
     history = History()
     for number, (fact, more) in enumerate([("started", {}), ("retried", {"why": "WorkerLostError('signal 9')"})], 1):
         history.note({"time": number, "fact": fact, "id": "1", "worker": "one@here", **more})
-    assert [what for _, _, what in history.faults] == ["a process was killed"]
+    assert [what for _, _, what in history.incidents] == ["a process was killed"]
     assert list(history.open) == ["1"]
 
 
@@ -143,4 +143,4 @@ def test_ctrl_c_that_python_had_to_ignore_ends_a_view():
             raise KeyboardInterrupt
 
     recording = SimpleNamespace(history=History(), take=lambda: [])
-    assert not follow(recording, "here", heed=heed)
+    assert not show_live(recording, "here", heed=heed)

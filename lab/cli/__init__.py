@@ -1,6 +1,7 @@
 """The lab's commands, their signals, and what becomes of an error: a sentence, here and nowhere else."""
 
 import codecs
+import io
 import os
 import sys
 
@@ -15,7 +16,7 @@ from lab.fault import Fault, of_our_own, of_this_machine, plain
 class InOrder(click.Group):
     """Commands in the order in which they are met, and not by their first letter."""
 
-    def list_commands(self, ctx):
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
 
@@ -25,7 +26,7 @@ class InOrder(click.Group):
     epilog="The exercises begin with `lab new my_celery`.",
 )
 @click.pass_context
-def cli(context):
+def cli(context: click.Context) -> None:
     """A lab in which predictions travel through a task queue."""
     context.obj = heed_interrupt
     heed_signals()
@@ -38,7 +39,7 @@ for command in (*bench.COMMANDS, *live.COMMANDS, *course.COMMANDS, *teach.COMMAN
     cli.add_command(command)
 
 
-def main():
+def main() -> None:
     """Run the command that was typed, and end with its exit status."""
     for descriptor in (0, 1, 2):
         try:
@@ -54,8 +55,9 @@ def main():
         tell(fault.sentences())
         sys.exit(1)
     except click.ClickException as error:
-        error.message = plain(error.message)
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(plain(said.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except click.Abort:  # in the middle of a line
         tell()

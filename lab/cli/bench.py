@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 import psutil
@@ -10,10 +11,13 @@ from lab.cli.signals import heed_interrupt, interrupted
 from lab.cli.terminal import show_fact, tell
 from lab.fault import Fault, printable
 
+if TYPE_CHECKING:
+    from lab.run.stack import Lab  # which imports Celery: the commands do so when they need it
+
 
 @click.command()
 @click.option("--verbose", is_flag=True, help="Say how long each part of the start took.")
-def start(verbose):
+def start(verbose: bool) -> None:
     """Start everything, then type messages."""
     from lab.course import student
     from lab.run.producer import Publishing, Repeated, Results, WorkerLog, run, wait_for_results
@@ -51,7 +55,7 @@ def start(verbose):
 
 
 @click.command()
-def servers():
+def servers() -> None:
     """Start only broker and result backend, until Ctrl-C."""
     from lab.course import student
     from lab.run.stack import Lab
@@ -74,7 +78,7 @@ def servers():
 
 
 @click.command()
-def doctor():
+def doctor() -> None:
     """Look at everything the lab needs, and say what is wrong."""
     from lab.course import student
     from lab.run.doctor import examine, table
@@ -86,7 +90,7 @@ def doctor():
     sys.exit(not table(examine(app)))
 
 
-def show_servers(lab):
+def show_servers(lab: "Lab") -> None:
     """Where messages and results go, and, if that is not where celeryconfig.py says, why."""
     for role, server, variable in (
         ("broker", lab.broker, "CELERY_BROKER_URL"),
@@ -103,7 +107,7 @@ def show_servers(lab):
         show_fact("dashboard", f"{lab.broker.dashboard}  user and password are the broker's")
 
 
-def show_stack(lab):
+def show_stack(lab: "Lab") -> None:
     elsewhere = lab.joined or lab.worker in lab.other_workers
     show_fact("worker", f"{lab.worker}  2 to 10 processes{', started in another terminal' if elsewhere else ''}")
     for name in lab.other_workers:

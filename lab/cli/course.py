@@ -1,16 +1,18 @@
 """The student's commands: new, list, check, watch, hint, reset, solution."""
 
+import io
 import os
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from lab.cli.terminal import columns, filled, line, show
 from lab.course import check as checker
-from lab.course.exercise import course
+from lab.course.exercise import Exercise, course
 from lab.course.handout import handed_out, is_labs, is_students
 from lab.course.progress import FILE, Progress
 from lab.course.watch import fingerprint, wait_for_change
@@ -25,9 +27,9 @@ class Number(click.ParamType):
 
     name = "N"
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Exercise:
         for exercise in course():
-            if str(value).isdecimal() and int(value) == exercise.number:
+            if value in (exercise.label, str(exercise.number)):
                 return exercise
         self.fail(
             f"there is no exercise {value!r}: they go from {course()[0].number} to {course()[-1].number}", param, ctx
@@ -37,7 +39,7 @@ class Number(click.ParamType):
 NUMBER = Number()
 
 
-def say(what):
+def say(what: checker.Line) -> None:
     """Show one line of a check."""
     if "fact" in what:
         line("✓", what["fact"], fg="green")
@@ -49,22 +51,24 @@ def say(what):
             line("→", f"{what['next']}.", bold=True)
 
 
-def where(progress):
+def where(progress: Progress) -> str:
     """How many exercises have passed, and the name of the student's folder."""
     number = sum(bool(progress.passed(exercise)) for exercise in course())
     return f"{number} of {len(course())} passed · in {plain(Path.cwd().name)}"
 
 
-def headline(exercise, progress):
+def headline(exercise: Exercise, progress: Progress) -> None:
     click.secho(f"{exercise.label} {exercise.title} · {where(progress)}", bold=True)
 
 
-def checked(exercise, progress, before=None, edited=False):
+def checked(
+    exercise: Exercise, progress: Progress, before: checker.Outcome | None = None, edited: bool = False
+) -> checker.Outcome:
     """Check an exercise, show and keep what was found, and return the Outcome.
 
     What is as before is not shown again; where the student has edited something, that is said.
     """
-    lines = []
+    lines: list[checker.Line] = []
     if not before:
         headline(exercise, progress)
     outcome = checker.run(exercise, lines.append if before else say)
@@ -83,7 +87,7 @@ def checked(exercise, progress, before=None, edited=False):
     return outcome
 
 
-def ask_to_predict(exercise, progress):
+def ask_to_predict(exercise: Exercise, progress: Progress) -> None:
     """Ask, at a terminal, for the student's prediction, once, and before the exercise has passed."""
     one = progress.of(exercise)
     at_terminal = sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()
@@ -92,20 +96,21 @@ def ask_to_predict(exercise, progress):
     question, choices, _ = exercise.prediction
     letters = ", ".join(choices)
 
-    def chosen(typed):
+    def chosen(typed: str) -> str:
         letter = typed.strip().lower().removesuffix(")")
         if letter not in choices:
             raise click.UsageError(f"it is one of {letters}")
         return letter
 
-    sys.stdin.reconfigure(errors="replace")  # what is no text is no letter either
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # what is no text is no letter either
     click.echo(filled(f"Predict: {question}", columns()))
     for letter, text in choices.items():
         line(f"{letter})", text)
     progress.predict(exercise, click.prompt(f"Your prediction ({letters})", value_proc=chosen))
 
 
-def explain(exercise, progress):
+def explain(exercise: Exercise, progress: Progress) -> None:
     """The question of a passed exercise, what the student predicted, what is right, and why."""
     question, choices, answer = exercise.prediction
     letter = progress.of(exercise)["predicted"]
@@ -118,7 +123,7 @@ def explain(exercise, progress):
     show(exercise.why.removeprefix(f"**{answer})** "))
 
 
-def own_progress():
+def own_progress() -> Progress:
     """The Progress of the student's folder, which is the current one. Raises Fault when it is none."""
     if is_labs(Path()):
         own = [entry for entry in ROOT.iterdir() if entry.is_dir() and not is_labs(entry) and is_students(entry)]
@@ -136,12 +141,12 @@ def own_progress():
     return Progress()
 
 
-def unsolved(progress):
-    """The first exercise that has not passed yet, or None."""
+def unsolved(progress: Progress) -> Exercise | None:
+    """The first exercise that has not passed yet."""
     return next((exercise for exercise in course() if not progress.passed(exercise)), None)
 
 
-def show_next(progress):
+def show_next(progress: Progress) -> None:
     """Where to go on."""
     if exercise := unsolved(progress):
         readme = os.path.relpath(exercise.path / "README.md", progress.path.parent)
@@ -152,7 +157,7 @@ def show_next(progress):
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-def new(folder):
+def new(folder: Path) -> None:
     """Make a folder of your own, with the lecture's files to fill in. Nothing in it is overwritten."""
     if is_labs(folder):
         raise Fault(
@@ -181,7 +186,7 @@ def new(folder):
 
 
 @click.command("list")
-def list_():
+def list_() -> None:
     """Show the exercises, and which you have passed."""
     progress = own_progress()
     upcoming = unsolved(progress)
@@ -195,7 +200,7 @@ def list_():
 @click.command()
 @click.argument("exercises", metavar="[N …]", nargs=-1, type=NUMBER)
 @click.option("--all", "every", is_flag=True, help="Check every exercise.")
-def check(exercises, every):
+def check(exercises: tuple[Exercise, ...], every: bool) -> None:
     """Check whether exercise N works, and say what to do if not.
 
     N is an exercise's number. Without it, the first one that you have not passed. In a terminal, it first asks for your
@@ -203,7 +208,7 @@ def check(exercises, every):
     """
     progress = own_progress()
     upcoming = unsolved(progress)
-    wanted = course() if every else list(exercises) or [upcoming] * bool(upcoming)
+    wanted = course() if every else list(exercises) or ([upcoming] if upcoming else [])
     if len(wanted) > 1:
         wanted.sort(key=lambda exercise: exercise.keeps_worker_busy)
     if len(wanted) == 1:
@@ -219,7 +224,7 @@ def check(exercises, every):
 @click.command()
 @click.argument("exercise", metavar="[N]", required=False, type=NUMBER)
 @click.pass_obj
-def watch(heed_interrupt, exercise):
+def watch(heed_interrupt: Callable[[], None], exercise: Exercise | None) -> None:
     """Check again whenever you change or start something.
 
     Starts with exercise N, or with the first one that you have not passed. When it passes, goes on with the next.
@@ -246,7 +251,7 @@ def watch(heed_interrupt, exercise):
 
 @click.command()
 @click.argument("exercise", metavar="[N]", required=False, type=NUMBER)
-def hint(exercise):
+def hint(exercise: Exercise | None) -> None:
     """Show the next of three hints for exercise N.
 
     The first is a question, the last is the answer. Without N, for the first exercise that you have not passed.
@@ -259,7 +264,7 @@ def hint(exercise):
 
 @click.command()
 @click.argument("exercise", metavar="N", type=NUMBER)
-def reset(exercise):
+def reset(exercise: Exercise) -> None:
     """Put the files of exercise N back as you first got them. Yours are kept under another name."""
     progress = own_progress()
     for stub in exercise.stubs:
@@ -277,7 +282,7 @@ def reset(exercise):
 
 @click.command()
 @click.argument("exercise", metavar="N", type=NUMBER)
-def solution(exercise):
+def solution(exercise: Exercise) -> None:
     """Show our solution of exercise N, once you have passed it."""
     if not own_progress().passed(exercise):
         raise Fault(

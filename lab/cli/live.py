@@ -5,6 +5,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,11 +13,15 @@ from lab.cli.signals import heed_interrupt
 from lab.cli.terminal import show_fact, tell
 from lab.fault import Fault
 
+if TYPE_CHECKING:
+    from lab.course.desk import Desk  # which imports Celery: the commands do so when they need it
+    from lab.live.recording import Recording
+
 DAY = 24 * 3600  # seconds
 
 
 @click.command()
-def view():
+def view() -> None:
     """Show what happens to all predictions, and draw a picture at the end."""
     from lab.course.desk import Desk
     from lab.live.view import show_live
@@ -28,7 +33,7 @@ def view():
     draw_what_happened(recording)
 
 
-def number(_, __, value):
+def not_nan(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
     """Refuse NaN, which is in every range."""
     if value is not None and math.isnan(value):
         raise click.BadParameter("give a number of seconds.")
@@ -37,16 +42,18 @@ def number(_, __, value):
 
 @click.command()
 @click.argument("number", metavar="[N]", default=60, type=click.IntRange(min=1))
-@click.option("--seconds", type=click.FloatRange(0, DAY), callback=number, help="How long each prediction should take.")
+@click.option(
+    "--seconds", type=click.FloatRange(0, DAY), callback=not_nan, help="How long each prediction should take."
+)
 @click.option(
     "--over",
     "spread",
     type=click.FloatRange(0, DAY),
-    callback=number,
+    callback=not_nan,
     default=0,
     help="Send them evenly, over this many seconds.",
 )
-def burst(number, seconds, spread):
+def burst(number: int, seconds: float | None, spread: float) -> None:
     """Send N predictions, show what happens, and draw a picture of it.
 
     Without N, it sends 60. Its data and its picture are kept in .lab/runs.
@@ -84,7 +91,7 @@ def burst(number, seconds, spread):
 
 @click.command()
 @click.argument("file", metavar="[FILE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def picture(file):
+def picture(file: Path | None) -> None:
     """Draw the last view or burst again, or the one in FILE."""
     if file:
         return show_picture(file)
@@ -94,7 +101,7 @@ def picture(file):
     raise Fault("There is nothing to draw yet", "Send a burst: `lab burst 60 --seconds 1`")
 
 
-def recording_of(desk):
+def recording_of(desk: "Desk") -> "Recording":
     """A Recording of what happens at the student's broker, with its file in .lab/runs."""
     from lab.live.recording import Recording
     from lab.run import running
@@ -103,14 +110,14 @@ def recording_of(desk):
     return Recording(desk.app, lambda: running.dashboard(desk.broker), Folder().data("runs"))
 
 
-def draw_what_happened(recording):
+def draw_what_happened(recording: "Recording") -> None:
     if recording.happened:
         show_picture(recording.path)
     else:
         tell("No prediction was seen, so there is nothing to draw.")
 
 
-def show_picture(run):
+def show_picture(run: Path) -> None:
     """Draw what is in the file of a view or a burst. Raises Fault."""
     from lab.live.history import History
     from lab.live.picture import draw

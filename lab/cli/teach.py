@@ -32,12 +32,11 @@ TEACHING = EXERCISES / "TEACHING.md"
     show_default=True,
     help="JSON and JUnit's XML are for programs.",
 )
-def report(folders, form):
+def report(folders: tuple[Path, ...], form: str) -> None:
     """Show the progress of students, one folder for each. The exit status is 0 when all have passed every exercise."""
     exercises = course()
-    students = {folder: Progress(folder).everything(exercises) for folder in folders if folder.is_dir()}
-    students = students or {Path.cwd().name: own_progress().everything(exercises)}
-    students = {plain(who): records for who, records in students.items()}
+    students = {plain(folder): Progress(folder).everything(exercises) for folder in folders if folder.is_dir()}
+    students = students or {plain(Path.cwd().name): own_progress().everything(exercises)}
     if form == "table":
         Console(highlight=False, width=columns() + 1).print(as_table(exercises, students))
     else:
@@ -46,7 +45,7 @@ def report(folders, form):
 
 
 @click.group()
-def dev():
+def dev() -> None:
     """For authors of exercises."""
 
 
@@ -94,19 +93,19 @@ def dev_check(exercise: Exercise | None) -> None:
 
 
 @dev.command("table")
-def dev_table():
+def dev_table() -> None:
     """Write the table of wrong states into exercises/TEACHING.md."""
     before, begin, rest = TEACHING.read_text(encoding="utf-8").partition("<!-- wrong states -->\n")
     _, end, after = rest.partition("<!-- end -->")
     TEACHING.write_text(before + begin + table_of_wrong_states() + end + after, encoding="utf-8")
 
 
-def table_of_wrong_states():
+def table_of_wrong_states() -> str:
     """Every wrong state that the checks recognise, and the sentence that each says, as Markdown."""
     rows = ["| | The check says | and what to do |", "| --- | --- | --- |"]
     for exercise in course():
         for kind in exercise.wrong_states.values():
-            sentence, todo = (" ".join(text.split()).replace("|", "\\|") for text in (kind.__doc__, kind.next))
+            sentence, todo = (" ".join(text.split()).replace("|", "\\|") for text in (kind.__doc__ or "", kind.next))
             rows.append(f"| {exercise.label} | {sentence} | {todo} |")
     return "\n".join(rows) + "\n"
 

@@ -1,6 +1,5 @@
 """Does send.py put a message into the queue by_hand, and does receive.py take it out and acknowledge it?"""
 
-import ast
 import json
 import re
 import uuid
@@ -19,9 +18,9 @@ from lab.course.kit import (
     Wrong,
     ask,
     hidden,
+    literal,
     running,
     totals,
-    tree,
     why_unreadable,
 )
 
@@ -219,7 +218,7 @@ def rabbitmq(desk):
     try:
         product = ask(address.url)
     except Fault as fault:
-        own = broker_in("send.py")
+        own = literal("send.py", "BROKER")
         with suppress(Fault):
             if own and not configured:
                 return ask(own), Address(own)
@@ -234,18 +233,9 @@ def rabbitmq(desk):
     return product, address
 
 
-def broker_in(file):
-    """What BROKER is in a file, when it is a plain text there; None otherwise. Raises NoFile and NotImportable."""
-    for statement in tree(file).body:
-        match statement:
-            case ast.Assign(targets=[ast.Name(id="BROKER")], value=ast.Constant(value=str(url))):
-                return url
-    return None
-
-
 def goes_to(file, address):
     """Raise OtherAddress when a file's BROKER is not this address."""
-    if (url := broker_in(file)) is None:
+    if (url := literal(file, "BROKER")) is None:
         return
     why = why_unreadable(url)
     if not why:

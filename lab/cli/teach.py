@@ -1,4 +1,4 @@
-"""Commands for teachers, and for whoever adds an exercise: report and dev."""
+"""Commands for teachers, and for whoever adds an exercise: report, grade and dev."""
 
 import os
 import re
@@ -10,16 +10,17 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from lab.cli.course import NUMBER, own_progress
+from lab.cli.course import NUMBER, own_progress, say
 from lab.cli.terminal import columns, line
 from lab.course.exercise import Exercise, course
 from lab.course.gaps import gaps
-from lab.course.progress import Progress
-from lab.course.report import as_json, as_junit, as_table
+from lab.course.progress import NOTHING, Progress, checked_once_more
+from lab.course.report import as_classroom50, as_json, as_junit, as_table
 from lab.fault import Fault, counted, plain
 from lab.paths import EXERCISES, ROOT
 
 TEACHING = EXERCISES / "TEACHING.md"
+FORMATS = {"json": as_json, "junit": as_junit, "classroom50": as_classroom50}
 
 
 @click.command()
@@ -27,10 +28,10 @@ TEACHING = EXERCISES / "TEACHING.md"
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "json", "junit"]),
+    type=click.Choice(["table", *FORMATS]),
     default="table",
     show_default=True,
-    help="JSON and JUnit's XML are for programs.",
+    help="All but the table are for programs; classroom50 is one student's.",
 )
 def report(folders: tuple[Path, ...], form: str) -> None:
     """Show the progress of students, one folder for each. The exit status is 0 when all have passed every exercise."""
@@ -40,8 +41,46 @@ def report(folders: tuple[Path, ...], form: str) -> None:
     if form == "table":
         Console(highlight=False, width=columns() + 1).print(as_table(exercises, students))
     else:
-        click.echo({"json": as_json, "junit": as_junit}[form](exercises, students))
+        if form == "classroom50" and len(students) > 1:
+            raise click.UsageError("the format classroom50 is one student's: name one folder.")
+        click.echo(FORMATS[form](exercises, students))
     sys.exit(not all(one["passed"] for records in students.values() for one in records.values()))
+
+
+@click.command()
+@click.argument("folder", metavar="[DIR]", default=".", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--result",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path, resolve_path=True),
+    help="Write the points into this file too, in Classroom 50's format.",
+)
+def grade(folder: Path, result: Path | None) -> None:
+    """Run what one student wrote, check every exercise, and give a point for each that passes.
+
+    DIR is the student's folder, or a clone of the lab with that folder inside. Servers, worker and Flower are started
+    from a copy of its files, and end again. progress.json does not count. It takes about two minutes. The exit status
+    is 0 when every exercise was looked at.
+    """
+    from lab.course.grade import grading, students_folders
+
+    exercises = course()
+    if folders := students_folders(folder):
+        click.echo(f"Graded: {plain(folders[0])}")
+        for other in folders[1:]:
+            click.echo(f"Not graded: {plain(other)}")
+        records = {}
+        with grading(folders[0], click.echo) as grader:
+            for exercise in exercises:
+                click.secho(f"{exercise.label} {exercise.title}", bold=True)
+                records[exercise.path.name] = checked_once_more(NOTHING, grader.check(exercise, say))
+    else:
+        missing = f"There is no folder in {plain(folder)} in which a student has begun"
+        click.echo(f"{missing}.")
+        records = {exercise.path.name: NOTHING | {"facts": [missing]} for exercise in exercises}
+    click.echo(f"{sum(bool(one['passed']) for one in records.values())} of {len(exercises)} passed")
+    if result:
+        result.write_text(as_classroom50(exercises, {str(folder): records}), encoding="utf-8")
 
 
 @click.group()
@@ -110,4 +149,4 @@ def table_of_wrong_states() -> str:
     return "\n".join(rows) + "\n"
 
 
-COMMANDS = [report, dev]
+COMMANDS = [report, grade, dev]

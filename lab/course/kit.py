@@ -6,8 +6,8 @@ The Desk (lab/course/desk.py) is the student's world: app, task, queue, workers,
 To say something: Wrong is the base of a wrong state (a docstring, and `next`), Fault of what has no name; printable and
 counted make text and numbers fit to be shown; is_of_a_check tells a check's own tasks from a student's.
 
-To read what the student wrote: settings, tree, nothing_after_return; TASK is the name that the task must have. Program
-runs a program of theirs in a terminal, and in_printed_line finds the error in what it printed.
+To read what the student wrote: settings, tree, literal, nothing_after_return; TASK is the name that the task must have.
+Program runs a program of theirs in a terminal, and in_printed_line finds the error in what it printed.
 
 To ask servers: Address is a parsed URL; ask logs in there, answers says whether that works; get is HTTP; waiting,
 consumers, first_message and totals look into queues; ask_workers is `celery inspect`; running is what a lab runs here.
@@ -38,6 +38,7 @@ from lab.course.student import (
     Program,
     SendsAtImport,
     in_printed_line,
+    literal,
     nothing_after_return,
     settings,
     tree,

@@ -60,14 +60,7 @@ class Progress:
 
     def note(self, exercise: Exercise, outcome: Outcome) -> None:
         """Keep what a check found. Once passed, an exercise stays so until it is reset."""
-        one = self.of(exercise)
-        one["checks"] += 1
-        if outcome.passed or not one["passed"]:
-            one["facts"] = [*outcome.facts, *([outcome.wrong] if outcome.wrong else [])]
-            one["seconds"] = outcome.seconds
-        if outcome.passed:
-            one["passed"] = one["passed"] or datetime.now(UTC).isoformat(timespec="seconds")
-        self._write(exercise, one)
+        self._write(exercise, checked_once_more(self.of(exercise), outcome))
 
     def next_hint(self, exercise: Exercise) -> int:
         """The number of the hint to show now, from 0; the last one again when all are read."""
@@ -110,6 +103,18 @@ class Progress:
                 new.unlink()
             found = f"Your progress cannot be saved in {self.path.absolute()}: {error.strerror}"
             raise Fault(found, "What was saved before is still there. Correct this, and try again") from None
+
+
+def checked_once_more(one: Record, outcome: Outcome) -> Record:
+    """The Record of an exercise, with what a check has found now."""
+    one = one.copy()
+    one["checks"] += 1
+    if outcome.passed or not one["passed"]:
+        one["facts"] = [*outcome.facts, *([outcome.wrong] if outcome.wrong else [])]
+        one["seconds"] = outcome.seconds
+    if outcome.passed:
+        one["passed"] = one["passed"] or datetime.now(UTC).isoformat(timespec="seconds")
+    return one
 
 
 def record(found: Any) -> Record:

@@ -147,6 +147,15 @@ def tree(file: str) -> ast.Module:
         raise NotImportable(file=file, error=in_own_line(error)) from None
 
 
+def literal(file: str, name: str) -> str | None:
+    """What a file gives to a name, when that is a plain text there; None otherwise. Raises NoFile and NotImportable."""
+    for statement in tree(file).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=found)], value=ast.Constant(value=str(text))) if found == name:
+                return text
+    return None
+
+
 def nothing_after_return(function: str = "predict", file: str = "my_ml_app.py") -> None:
     """Raise AfterReturn when a function has statements that can never run, since `return` stands above them."""
     for found in ast.walk(tree(file)):

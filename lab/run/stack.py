@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
-from urllib.parse import quote
 
 from celery import Celery
 
 from lab.fault import Fault, counted
 from lab.messages import give_back
-from lab.probe.address import Address
 from lab.probe.login import answers
 from lab.probe.ports import port_holder
 from lab.probe.queue import waiting
@@ -253,11 +251,7 @@ class Lab:
             reason = f"is taken by {holder}" if holder else "may not be used"
             self._tell(f"Port {wanted} {reason}, so Flower gets port {port}.")
         self.flower = f"http://localhost:{port}"
-        environment = {}
-        if self.broker.dashboard:
-            address = Address(self.broker.url)
-            login = f"{quote(address.user, safe='')}:{quote(address.password, safe='')}"
-            environment["FLOWER_BROKER_API"] = f"{self.broker.dashboard.replace('://', f'://{login}@')}/api/"
+        environment = {"FLOWER_BROKER_API": self.broker.flower_api} if self.broker.dashboard else {}
         self._start("flower", ["-A", "my_ml_app", "flower", "--address=127.0.0.1", f"--port={port}"], environment)
 
     def _start(

@@ -82,8 +82,29 @@ def test_a_report_says_who_got_where(folder):
 
 def test_a_complete_report_says_so_by_its_exit_status(folder):
     pass_all(folder.path)
-    for form in ("table", "json", "junit"):
+    for form in ("table", "json", "junit", "classroom50"):
         assert report(folder, form)[1] == 0
+
+
+def test_a_report_for_classroom_50_is_one_students(folder, monkeypatch):
+    monkeypatch.setenv("CLASSROOM", "queues")
+    (folder.path / "progress.json").write_text(json.dumps({"02_app": {"passed": "2026-01-01T10:00:00+00:00"}}))
+    printed, status = report(folder, "classroom50")
+    result = json.loads(printed)
+    assert status == 1 and (result["schema"], result["classroom"]) == ("classroom50/result/v1", "queues")
+    assert (result["score"], result["max-score"]) == (1, len(COURSE))
+    assert [test["score"] for test in result["tests"]] == [int(test["passed"]) for test in result["tests"]]
+    assert result["tests"][2] == {
+        "test-name": "02 The app and its task",
+        "passed": True,
+        "score": 1,
+        "max-score": 1,
+        "found": "never checked",
+    }
+    for who in ("ada", "bob"):
+        folder.lab("new", str(folder.path.parent / who))
+    printed, status = report(folder, "classroom50", str(folder.path.parent / "ada"), str(folder.path.parent / "bob"))
+    assert status == 2 and "one student's: name one folder" in printed
 
 
 def test_reset_keeps_what_a_teacher_wants_to_know(folder):

@@ -55,12 +55,13 @@ def students_folders(place: Path) -> list[Path]:
     """
     given = {str(name) for name in handed_out() if name.suffix == ".py"}
     found = {}
-    for path, inside, files in os.walk(place):
+    for name, inside, files in os.walk(place):
+        path = Path(name)
         is_lab = {"exercises", "lab"} <= set(inside)
         inside[:] = sorted(name for name in inside if not name.startswith(".") and not (is_lab and name in ROOMS))
         if not is_lab and (number := len(given & set(files))):
             records = Progress(path).everything(course()).values()
-            found[Path(path)] = sum(bool(one["passed"]) for one in records), number
+            found[path] = sum(bool(one["passed"]) for one in records), number
     return sorted(found, key=found.__getitem__, reverse=True)
 
 
@@ -119,7 +120,7 @@ def set_environment(lab: Lab) -> None:
         if server and not server.instead:
             del os.environ[variable]  # so that the student's own files count
     os.environ |= {"FLOWER_PORT": str(free_port(flower_port())), "LAB_TYPING": TYPING, "PYTHONUNBUFFERED": "1"}
-    if lab.broker.dashboard:
+    if lab.broker.flower_api:
         os.environ["FLOWER_BROKER_API"] = lab.broker.flower_api
 
 

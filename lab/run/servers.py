@@ -52,8 +52,10 @@ class Server:
         return Address(self.url)
 
     @property
-    def flower_api(self):
-        """RabbitMQ's management API with the broker's user, as Flower asks it: for FLOWER_BROKER_API."""
+    def flower_api(self) -> str | None:
+        """RabbitMQ's management API with the broker's user, for FLOWER_BROKER_API; None for another broker."""
+        if not self.dashboard:
+            return None
         login = f"{quote(self.address.user, safe='')}:{quote(self.address.password, safe='')}"
         return f"{self.dashboard.replace('://', f'://{login}@')}/api/"
 

@@ -251,7 +251,7 @@ class Lab:
             reason = f"is taken by {holder}" if holder else "may not be used"
             self._tell(f"Port {wanted} {reason}, so Flower gets port {port}.")
         self.flower = f"http://localhost:{port}"
-        environment = {"FLOWER_BROKER_API": self.broker.flower_api} if self.broker.dashboard else {}
+        environment = {"FLOWER_BROKER_API": api} if (api := self.broker.flower_api) else {}
         self._start("flower", ["-A", "my_ml_app", "flower", "--address=127.0.0.1", f"--port={port}"], environment)
 
     def _start(

@@ -9,11 +9,13 @@ import psutil
 
 from lab.course.kit import (
     TASK,
+    EndsItsProcess,
     ManagementAway,
     NotReady,
     NoWorker,
     OtherApp,
     OtherQueue,
+    PredictFails,
     Silent,
     Suspended,
     Unreadable,
@@ -56,20 +58,6 @@ class Busy(Wrong):
     next = "Wait until terminal 2 has finished them, and check again: `lab check 5`"
 
 
-class Failing(Wrong):
-    """{worker} took a message, and predict failed: {error}."""
-
-    next = "Correct that line, start the worker in terminal 2 again, and check again"
-
-
-class EndsItsProcess(Wrong):
-    """{worker} took a message, and predict ended the process of the pool in which it ran: it neither returned nor
-    raised an error."""
-
-    next = """Look in predict for what ends Python itself, `exit()` for example, and start the worker again. Terminal 2
-        says with which signal or exit status the process ended"""
-
-
 class NoneOfYours(Wrong):
     """A message can get from your app to {worker}, but none of yours came within {seconds} seconds: {clue}."""
 
@@ -89,7 +77,7 @@ RECOGNISES = (
     Stranded,
     Refused,
     Busy,
-    Failing,
+    PredictFails,
     EndsItsProcess,
     NoneOfYours,
 )
@@ -150,12 +138,12 @@ def look_for_error(one):
     if failed := one.event("task-failed"):
         error = in_printed_line(failed["traceback"] or "") or failed["exception"]
         if "WorkerLostError" in error:
-            raise EndsItsProcess(worker=failed["hostname"])
-        raise Failing(worker=failed["hostname"], error=error)
+            raise EndsItsProcess()
+        raise PredictFails(error=error)
 
 
 def end_of(desk, mine):
-    """How a prediction ended, or where it is, as a fact. Raises Failing and EndsItsProcess."""
+    """How a prediction ended, or where it is, as a fact. Raises PredictFails and EndsItsProcess."""
     if not mine.has_ended and (eta := mine.event("task-received").get("eta")):
         return (
             f"not done yet: your producer asked for it at {eta} (`countdown` or `eta`). The worker keeps it until then"
@@ -167,7 +155,7 @@ def end_of(desk, mine):
     if done := mine.event("task-succeeded"):
         return f"done: by a process of its pool, which terminal 2 names; predict returned {printable(done['result'])}"
     if pid is None:
-        raise EndsItsProcess(worker=mine.event("task-received")["hostname"]) if desk.workers() else desk.silence()
+        raise EndsItsProcess() if desk.workers() else desk.silence()
     where = f"runs in the pool process {pid}" if pid else "waits for a pool process"
     return f"not done within {SLOW} s: it {where}. This check does not wait for it"
 

@@ -95,7 +95,7 @@ def busy(student):
     student.run(*PRODUCER, typed=TYPED)
 
 
-def failing(student):
+def predict_fails(student):
     student.solve()
     student.edit("my_ml_app.py", "    return", '    return payload["text"]')
     student.worker()

@@ -8,7 +8,18 @@ from contextlib import suppress
 
 import psutil
 
-from lab.course.kit import TASK, AfterReturn, AsyncPredict, Wrong, is_of_a_check, nothing_after_return, printable, tree
+from lab.course.kit import (
+    TASK,
+    AfterReturn,
+    AsyncPredict,
+    EndsItsProcess,
+    PredictFails,
+    Wrong,
+    is_of_a_check,
+    nothing_after_return,
+    printable,
+    tree,
+)
 
 SLOW = 3  # seconds after which a prediction counts as slow
 PATIENCE = 7  # seconds, for a pool process may have to become free first
@@ -36,18 +47,6 @@ class SleepsTooLong(Wrong):
         press Ctrl-C until terminal 2 shows a prompt. Then start it again"""
 
 
-class Fails(Wrong):
-    """The prediction failed: {error}."""
-
-    next = "Terminal 2 shows the line. A name that is not defined has to be imported first. Then start the worker again"
-
-
-class EndsItsProcess(Wrong):
-    """predict ended the process of the pool in which it ran: it neither returned nor raised an error."""
-
-    next = "Look in predict for what ends Python itself, `exit()` for example, and start the worker again"
-
-
 class BusyWaiting(Wrong):
     """The prediction waits in a loop: its pool process {pid} used {share:.0%} of a processor all the time."""
 
@@ -67,7 +66,7 @@ RECOGNISES = (
     SleepsTooLong,
     AsyncPredict,
     NotSlow,
-    Fails,
+    PredictFails,
     EndsItsProcess,
     BusyWaiting,
 )
@@ -101,7 +100,7 @@ def check(desk):
         if failed := sent.event("task-failed"):
             if "WorkerLostError" in (failed["traceback"] or ""):
                 raise EndsItsProcess()
-            raise Fails(error=printable(failed["exception"]))
+            raise PredictFails(error=printable(failed["exception"]))
         if done := sent.event("task-succeeded"):
             raise NotSlow(seconds=done["runtime"])
     if not isinstance(run, dict):

@@ -44,7 +44,7 @@ def async_predict(student):
     student.edit("my_ml_app.py", "def predict", "async def predict")
 
 
-def fails(student):
+def predict_fails(student):
     student.solve()
     student.edit("my_ml_app.py", "import time\n", "")
     student.worker()

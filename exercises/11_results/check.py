@@ -16,6 +16,7 @@ from lab.course.kit import (
     AfterReturn,
     NotAnswering,
     NothingListens,
+    PredictFails,
     Wrong,
     ask,
     nothing_after_return,
@@ -53,12 +54,6 @@ class NotJson(Wrong):
     """What predict returns cannot be stored: {error}."""
 
     next = "Return only what JSON knows: text, numbers, lists, dictionaries. Then start the worker again"
-
-
-class Fails(Wrong):
-    """predict failed, and its error is all that is kept: {error}."""
-
-    next = "Correct the line that terminal 2 shows, and start the worker again"
 
 
 class StoresNothing(Wrong):
@@ -121,7 +116,7 @@ RECOGNISES = (
     NotShared,
     Busy,
     AfterReturn,
-    Fails,
+    PredictFails,
     NotJson,
     ReturnsNothing,
     ReadOnce,
@@ -163,7 +158,7 @@ def later(desk, sent, result):
         raise not_there(desk)
     if found.state != "SUCCESS":
         error = printable(repr(found.result))
-        raise NotJson(error=error) if "EncodeError" in error else Fails(error=error)
+        raise NotJson(error=error) if "EncodeError" in error else PredictFails(error=error)
     if found.result is None:
         raise ReturnsNothing()
     if found is not result:

@@ -69,7 +69,7 @@ def after_return(student):
     student.edit("my_ml_app.py", RETURN, f"return\n    {RETURN}")
 
 
-def fails(student):
+def predict_fails(student):
     student.solve()
     student.edit("my_ml_app.py", RETURN, "return message.prediction")
     student.worker()

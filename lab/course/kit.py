@@ -44,6 +44,7 @@ from lab.course.student import (
     tree,
 )
 from lab.course.wrong import (
+    EndsItsProcess,
     NotConnected,
     NotReady,
     NotRegistered,
@@ -52,6 +53,7 @@ from lab.course.wrong import (
     OtherFolder,
     OtherName,
     OtherQueue,
+    PredictFails,
     SameName,
     Silent,
     StaleCode,

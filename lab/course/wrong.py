@@ -96,3 +96,17 @@ class TooLong(Wrong):
 
     temporary = True
     next = "See what the worker in terminal 2 says, and check again"
+
+
+class PredictFails(Wrong):
+    """predict failed: {error}."""
+
+    next = """Correct the line that terminal 2 shows. A name that is not defined must be imported first. Then start the
+        worker again"""
+
+
+class EndsItsProcess(Wrong):
+    """predict ended the pool process in which it ran: it did not return, and did not raise an error."""
+
+    next = """Look in predict for what ends Python itself, for example `exit()`. Terminal 2 shows with which signal or
+        exit status the process ended. Then start the worker again"""

@@ -39,9 +39,9 @@ def test_a_new_exercise_is_a_folder_in_which_every_gap_is_found(exercises):
     assert (folder / "README.md").read_text().startswith("# 03 ")
     printed, status = dev("check", "3")
     assert status == 1 and printed.startswith("03_limits ")
-    for file in folder.iterdir():
-        for number, line in enumerate(file.read_text().splitlines(), 1):
-            assert ("TODO" in line) == (f"{file.name}, line {number}, is still to be written: " in printed)
+    for name in FILES:
+        for number, line in enumerate((folder / name).read_text().splitlines(), 1):
+            assert ("TODO" in line) == (f"{name}, line {number}, is still to be written: " in printed)
     assert "check.py recognises 1 wrong state" in printed
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import amqp
@@ -11,6 +12,7 @@ from kombu import Connection
 
 from lab.course.kit import (
     Address,
+    Desk,
     Fault,
     NothingListens,
     NotImportable,
@@ -154,7 +156,7 @@ RECOGNISES = (
 )
 
 
-def check(desk):
+def check(desk: Desk) -> Iterator[str]:
     product, address = rabbitmq(desk)
     yield f"broker: {product} at {address}"
     for file in ("send.py", "receive.py"):

@@ -1,8 +1,11 @@
 """Does the broker in celeryconfig.py accept this user, and does its dashboard?"""
 
+from collections.abc import Iterator
+
 from lab.course.kit import (
     Address,
     AlwaysEager,
+    Desk,
     Fault,
     GuestFromElsewhere,
     ManagementAway,
@@ -66,7 +69,7 @@ RECOGNISES = (
 )
 
 
-def check(desk):
+def check(desk: Desk) -> Iterator[str]:
     if not desk.configuration["broker_url"]:  # by key, as it is in the file: the attribute prefers the environment's
         raise NoBroker()
     url = desk.configuration.broker_url

@@ -1,11 +1,13 @@
 """Can the app be imported, does it read celeryconfig.py, and does it know the task?"""
 
 import inspect
+from collections.abc import Iterator
 
 from celery.app.defaults import DEFAULTS
 
 from lab.course.kit import (
     AsyncPredict,
+    Desk,
     NoApp,
     NotImportable,
     NotRegistered,
@@ -54,7 +56,7 @@ RECOGNISES = (
 )
 
 
-def check(desk):
+def check(desk: Desk) -> Iterator[str]:
     app = desk.app
     # By key, as it is in the file: an attribute would prefer the environment's.
     wanted = {name: desk.configuration[name] for name in settings() if name in app.conf}

@@ -1,7 +1,10 @@
 """Does a worker take the messages that the student's app sends?"""
 
+from collections.abc import Iterator
+
 from lab.course.kit import (
     BrokerFull,
+    Desk,
     NotConnected,
     NotReady,
     NoWorker,
@@ -33,7 +36,7 @@ RECOGNISES = (
 )
 
 
-def check(desk):
+def check(desk: Desk) -> Iterator[str]:
     yield from desk.ready()
     yield desk.worker_fact()
     if not desk.broker.is_rabbitmq:

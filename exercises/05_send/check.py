@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import psutil
 
 from lab.course.kit import (
     TASK,
+    Desk,
     EndsItsProcess,
     ManagementAway,
     NotReady,
@@ -83,7 +85,7 @@ RECOGNISES = (
 )
 
 
-def check(desk):
+def check(desk: Desk) -> Iterator[str]:
     yield from desk.ready()
     yield desk.worker_fact()
     look_for_stranded(desk)

@@ -3,12 +3,13 @@
 import re
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from html import unescape
 
 import httpx
 
-from lab.course.kit import ANSWER, ODD, Address, Fault, TooLong, Wrong, get, running, waiting
+from lab.course.kit import ANSWER, ODD, Address, Desk, Fault, TooLong, Wrong, get, running, waiting
 
 START = "`celery -A my_ml_app flower --address=127.0.0.1`"
 TELL = "tell the lab in terminal 5: `export FLOWER_PORT=5556`"
@@ -81,7 +82,7 @@ RECOGNISES = (
 )
 
 
-def check(desk):
+def check(desk: Desk) -> Iterator[str]:
     yield from desk.ready()
     flower = desk.flower
     if (said := page(flower, "/healthcheck").text) != "OK":

@@ -4,6 +4,7 @@ import ast
 import inspect
 import itertools
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 import psutil
@@ -12,6 +13,7 @@ from lab.course.kit import (
     TASK,
     AfterReturn,
     AsyncPredict,
+    Desk,
     EndsItsProcess,
     PredictFails,
     Wrong,
@@ -72,7 +74,7 @@ RECOGNISES = (
 )
 
 
-def check(desk):
+def check(desk: Desk) -> Iterator[str]:
     nothing_after_return()
     sleeps_inside(tree("my_ml_app.py"))
     yield from desk.ready()

@@ -1,13 +1,14 @@
 """Does the worker's pool scale between 2 and 10 processes, and has a burst of the student's made it grow?"""
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import psutil
 
-from lab.course.kit import Fault, History, Wrong, counted, is_of_a_check
+from lab.course.kit import Desk, Fault, History, Wrong, counted, is_of_a_check
 
 MOST, LEAST = 10, 2
 RUNS = Path(".lab/runs")  # where `burst` and `view` write down what they saw
@@ -57,7 +58,7 @@ class NotGrown(Wrong):
 RECOGNISES = (NoAutoscale, OtherLimits, Swapped, ConcurrencyBeside, NoBurst, NotGrown)
 
 
-def check(desk):
+def check(desk: Desk) -> Iterator[str]:
     yield from desk.ready()
     for worker in desk.takers:
         yield f"pool: {scales(worker)}"

@@ -1,8 +1,9 @@
 """More messages than processes: where do they wait, say broker, worker and Flower?"""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lab.course.kit import Totals, Wrong, counted
+from lab.course.kit import Desk, Totals, Wrong, counted
 
 KEEPS_WORKER_BUSY = True  # for as long as a prediction takes
 
@@ -65,7 +66,7 @@ class Places:
         return self.running >= MOST * self.workers and ready + self.reserved and is_settled
 
 
-def check(desk):
+def check(desk: Desk) -> Iterator[str]:
     yield from desk.ready()
     for worker in desk.takers:
         most, least = worker.autoscale or (None, None)

@@ -7,12 +7,13 @@ check looks at the containers.
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 import yaml
 
-from lab.course.kit import LOCAL, Address, Fault, Wrong
+from lab.course.kit import LOCAL, Address, Desk, Fault, Wrong
 
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")  # as Docker looks for them
 PREDICTION = 10  # seconds
@@ -218,7 +219,7 @@ HOW = {
 }
 
 
-def check(desk):
+def check(desk: Desk) -> Iterator[str]:
     file = next((desk.folder / name for name in FILES if (desk.folder / name).exists()), None)
     if not file:
         raise NoComposeFile(folder=desk.folder)

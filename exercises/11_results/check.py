@@ -1,5 +1,6 @@
 """Does the result of predict come back through the result backend, and can another client still read it later?"""
 
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import redis
@@ -14,6 +15,7 @@ from lab.course.kit import (
     AWAY,
     Address,
     AfterReturn,
+    Desk,
     NotAnswering,
     NothingListens,
     PredictFails,
@@ -124,7 +126,7 @@ RECOGNISES = (
 )
 
 
-def check(desk):
+def check(desk: Desk) -> Iterator[str]:
     nothing_after_return()
     app = desk.app
     hasten(app)

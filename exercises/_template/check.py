@@ -1,6 +1,8 @@
 """TODO: what does this check ask, in one question?"""
 
-from lab.course.kit import Wrong
+from collections.abc import Iterator
+
+from lab.course.kit import Desk, Wrong
 
 
 class NotDone(Wrong):
@@ -12,7 +14,7 @@ class NotDone(Wrong):
 RECOGNISES = (NotDone,)
 
 
-def check(desk):
+def check(desk: Desk) -> Iterator[str]:
     yield from desk.ready()  # or else exercises 01 to 03 say what is wrong with the app, the broker or the worker
     found = None  # TODO: ask the app, the worker or the broker about what this exercise is about
     if not found:

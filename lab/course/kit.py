@@ -1,7 +1,8 @@
 """What the checks of exercises are made of. A check.py imports from here, and from nowhere else in lab/.
 
-A check is a function: `check(desk)` yields facts, as sentences, and raises the first wrong state that it finds.
-The Desk (lab/course/desk.py) is the student's world: app, task, queue, workers, predictions, Flower. Beside it:
+A check is a function, `check(desk: Desk) -> Iterator[str]`: it yields facts, as sentences, and raises the first wrong
+state that it finds. The Desk (lab/course/desk.py) is the student's world: app, task, queue, workers, predictions,
+Flower. Beside it:
 
 To say something: Wrong is the base of a wrong state (a docstring, and `next`), Fault of what has no name; printable and
 counted make text and numbers fit to be shown; is_of_a_check tells a check's own tasks from a student's.
@@ -20,7 +21,7 @@ To read what a burst or a view saw: History.
 And the wrong states that several exercises recognise.
 """
 
-from lab.course.desk import broker_of
+from lab.course.desk import Desk, broker_of
 from lab.course.prediction import is_of_a_check
 from lab.course.student import (
     TASK,

@@ -76,7 +76,7 @@ def test_a_new_exercise_takes_the_next_number(exercises, number):
         ("hints.md", "3. ", "4 ", "2 hints"),
         ("hints.md", "?\n2.", ".\n2.", "first hint is no question"),
         ("check.py", "RECOGNISES =", "RECOGNISED =", "check.py or states.py cannot be used: AttributeError"),
-        ("check.py", "def check(desk):", "def check(desk)", "check.py or states.py cannot be used: SyntaxError"),
+        ("check.py", "Iterator[str]:", "Iterator[str]", "check.py or states.py cannot be used: SyntaxError"),
         ("check.py", "    NoConfiguration,\n", "", "a function no_configuration, and no wrong state"),
         ("check.py", "    next = ", "    then = ", "NoConfiguration in check.py does not say"),
         ("states.py", "def reference", "def solved", "no function reference"),

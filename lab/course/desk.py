@@ -38,10 +38,10 @@ from lab.fault import Fault, Wrong, counted
 from lab.live.events import HEARING, Event, hearing, switch_events_on
 from lab.messages import send, take_back
 from lab.probe.address import PORTS, Address
-from lab.probe.connection import AWAY
+from lab.probe.connection import AWAY, ONCE
 from lab.probe.login import ask
-from lab.probe.queue import consumers, first_message, flaw, in_short, waiting
-from lab.probe.rabbitmq import BrokerFull, ManagementAway, Totals, alarm, management, totals
+from lab.probe.queue import Totals, consumers, first_message, flaw, in_short, ready_and_unacked, waiting
+from lab.probe.rabbitmq import BrokerFull, ManagementAway, alarm, management
 from lab.probe.wait import Answer, wait_until
 from lab.probe.web import ODD, get
 from lab.probe.workers import Worker, ask_workers, each_answer, is_main, told_broker
@@ -325,15 +325,10 @@ class Desk:
 
     def totals(self) -> Totals:
         """Totals of the student's queue, both of one moment."""
-        if self.broker.is_rabbitmq:
-            with suppress(Fault):
-                return totals(running.dashboard(self.broker), self.broker).get(self.queue, Totals(0, 0))
-        if self.broker.is_redis:
-            with self.app.connection_for_read() as connection:
-                channel = connection.default_channel
-                pipe = channel.client.pipeline()  # both at once
-                return Totals(*pipe.llen(self.queue).hlen(channel.unacked_key).execute())
-        return Totals(waiting(self.app, self.queue), None)
+        with self.app.connection_for_read(transport_options=ONCE) as connection:
+            dashboard = running.dashboard(self.broker)
+            ready, unacked = ready_and_unacked(connection, self.broker, [self.queue], dashboard)
+        return Totals(ready[self.queue], unacked)
 
     def messages_wait(self, queue: str | None = None) -> str:
         number = waiting(self.app, queue or self.queue)

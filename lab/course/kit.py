@@ -82,8 +82,8 @@ from lab.probe.login import (
     answers,
     ask,
 )
-from lab.probe.queue import consumers, first_message, waiting
-from lab.probe.rabbitmq import BrokerFull, ManagementAway, Totals, totals
+from lab.probe.queue import Totals, consumers, first_message, waiting
+from lab.probe.rabbitmq import BrokerFull, ManagementAway, totals
 from lab.probe.web import ODD, get
 from lab.probe.workers import ask_workers
 from lab.run import running

@@ -18,7 +18,8 @@ from lab.live.events import HEARING, LOOK, Event, hearing, switch_events_on
 from lab.live.history import ACTIVE, PROCESSES, Fact, has, is_fact, is_name
 from lab.probe.address import Address
 from lab.probe.connection import ANSWER, AWAY, ONCE
-from lab.probe.rabbitmq import Totals, takes_messages, totals
+from lab.probe.queue import ready_and_unacked
+from lab.probe.rabbitmq import takes_messages
 from lab.probe.workers import ask_workers
 
 EVERY = 0.5  # seconds between two rounds of questions to workers
@@ -235,29 +236,6 @@ class Follower:
             self._unread_told = self._unread
             self._tell("unread", number=self._unread)
         self._tell("asked")
-        ready, unacked = self._ready_and_unacked(connection)
+        broker = Address(self._app.conf.broker_url)
+        ready, unacked = ready_and_unacked(connection, broker, sorted(self._queues), self._dashboard())
         self._tell("counts", ready=ready, unacked=unacked)
-
-    def _ready_and_unacked(self, connection: Connection) -> tuple[dict[str, int], int | None]:
-        """Both of one moment: of RabbitMQ from its dashboard, if it has one, and otherwise Ready alone."""
-        broker, queues = Address(self._app.conf.broker_url), sorted(self._queues)
-        if dashboard := self._dashboard():
-            with suppress(Fault):
-                found = totals(dashboard, broker)
-                counts = {queue: found.get(queue, Totals(0, 0)) for queue in queues}
-                ready = {queue: one.ready for queue, one in counts.items()}
-                return ready, sum(one.unacked or 0 for one in counts.values())
-        unacked = None
-        if broker.is_redis:  # asked before Ready: what is taken in between is in neither, and not in both
-            channel = connection.default_channel
-            unacked = channel.client.hlen(channel.unacked_key)
-        ready = {}
-        for queue in queues:
-            channel = connection.channel()
-            try:
-                ready[queue] = channel.queue_declare(queue, passive=True).message_count
-            except connection.channel_errors:
-                ready[queue] = 0
-            finally:
-                channel.close()
-        return ready, unacked

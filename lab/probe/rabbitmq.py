@@ -1,7 +1,7 @@
 """What RabbitMQ says of itself and its queues, over its management API."""
 
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import amqp
@@ -44,16 +44,8 @@ def management(dashboard: str | None, broker: Address, path: str = "/overview") 
         raise Fault(f"The program at {dashboard} is not RabbitMQ's management API") from None
 
 
-class Totals(NamedTuple):
-    """Messages of a queue: ready, those that wait there; unacked, those that were delivered and not acknowledged, None
-    where nobody knows."""
-
-    ready: int
-    unacked: int | None
-
-
-def totals(dashboard: str | None, broker: Address) -> dict[str, Totals]:
-    """{queue: Totals} of the broker's virtual host, as they are now. Raises Fault.
+def totals(dashboard: str | None, broker: Address) -> dict[str, tuple[int, int]]:
+    """{queue: (Ready, Unacked)} of the broker's virtual host, as they are now. Raises Fault.
 
     Asked of RabbitMQ's management API like this, the queues themselves answer. What it says otherwise, and what its
     pages show, are statistics: up to ten seconds old, where they are collected every five.
@@ -65,9 +57,7 @@ def totals(dashboard: str | None, broker: Address) -> dict[str, Totals]:
     except ODD:
         raise Fault(f"The program at {dashboard} is not RabbitMQ's management API") from None
     # A queue whose node is down has no numbers.
-    return {
-        name: Totals(*both) for name, both in numbers.items() if all(isinstance(one, int) and one >= 0 for one in both)
-    }
+    return {name: both for name, both in numbers.items() if all(isinstance(one, int) and one >= 0 for one in both)}
 
 
 def alarm(address: Address, dashboard: str | None) -> str | None:

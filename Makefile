@@ -1,4 +1,4 @@
-.PHONY: lab servers rabbitmq unit test
+.PHONY: lab servers rabbitmq offline unit test
 unexport PYTHONHOME # with it, no Python but one would work
 
 # The main job: broker, result backend, worker, Flower, and a prompt to type messages at.
@@ -15,6 +15,11 @@ servers:
 # RabbitMQ from Debian's or Ubuntu's packages
 rabbitmq:
 	@sh lab/setup/rabbitmq.sh
+
+# What the above fetches, into offline/: for laptops without a network
+offline:
+	@sh lab/setup/install.sh requirements.txt
+	@sh lab/setup/offline.sh
 
 # The tests that need no server: seconds
 unit:

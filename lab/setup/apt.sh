@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install Debian packages if this user may; otherwise say what to type.
+# Install Debian packages if this user may; otherwise say what to type. What `make offline` gathered needs no network.
 #   sh lab/setup/apt.sh PACKAGE…
 set -u
 if ! command -v apt-get >/dev/null; then
@@ -14,11 +14,21 @@ else
     echo "This needs an administrator. Type \`sudo apt-get install $*\`, and then the same as before once more." >&2
     exit 1
 fi
+
+quietly() { # $sudo is a list of words of our own
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null >/dev/null
+}
+
 echo "Installing $* …"
-for step in update "install -y --no-install-recommends $*"; do
-    # $sudo and $step are lists of words of our own
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 $step </dev/null >/dev/null || {
-        echo "apt-get could not install $*. Its words are above." >&2
-        exit 1
-    }
+packages=$*
+gathered=$PWD/offline/$(. /etc/os-release && echo "$ID$VERSION_ID")-$(dpkg --print-architecture)/$1
+set --
+for deb in "$gathered"/*.deb; do
+    [ ! -e "$deb" ] || dpkg -s "$(dpkg-deb -f "$deb" Package)" 2>/dev/null | grep -q '^Status: .* installed' ||
+        set -- "$@" "$deb"
 done
+[ $# = 0 ] || ! quietly install -y --no-install-recommends "$@" || exit 0
+quietly update && quietly install -y --no-install-recommends $packages || {
+    echo "apt-get could not install $packages. Its words are above." >&2
+    exit 1
+}

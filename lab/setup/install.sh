@@ -47,14 +47,19 @@ case $PWD in
 *[\"\`\$\\:]*) echo "The name of this folder has one of \" \` \$ \\ : in it. \`make lab\` works here; activate does not." ;;
 esac
 # The lab itself is installed as it stands here, so that `lab` works in every folder and finds nothing else of this one.
-if PIP_USER=0 PIP_RETRIES=2 .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    --editable . -r "$1" -c constraints.txt >"$log" 2>&1; then
+pip_install() {
+    PIP_USER=0 PIP_RETRIES=2 .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@" >"$log" 2>&1
+}
+gathered="--no-index --find-links offline/wheels" # by `make offline`; where they do not fit, the network is asked
+set -- --editable . -r "$1" -c constraints.txt
+if { [ -d offline/wheels ] && pip_install $gathered "$@"; } || pip_install "$@"; then
     rm -rf ./*.egg-info # what building leaves behind
     packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     echo "import lab" >"$packages/lab.pth" # before anything of the current folder: see lab/__init__.py
     { (cd .venv && pwd -P) && cat $files; } >"$installed.new" && mv "$installed.new" "$installed"
     exit
 elif grep -qiE 'failed to establish|name resolution|timed out|unreachable|proxy' "$log"; then
+    [ ! -d offline/wheels ] || echo "What is in offline/ is not for this Python on this kind of machine."
     fail "The packages could not be fetched: is there a network? pip's own words are in $log."
 elif grep -qiE 'gcc|clang|compiler|error: command' "$log"; then
     fail "A package has to be compiled on this machine, and no compiler was found. pip's own words are in $log."

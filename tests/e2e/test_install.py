@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -74,13 +75,11 @@ def test_no_venv_module(bare):
     assert "Without Python's venv module the lab cannot be installed." in printed
 
 
+NOWHERE = {"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_NO_INDEX": "", "PIP_FIND_LINKS": ""}
+
+
 def test_no_network(bare):
-    nowhere = {
-        "PIP_INDEX_URL": "http://127.0.0.1:1/simple",
-        "PIP_NO_INDEX": "",
-        "PIP_FIND_LINKS": "",
-    }
-    printed, status = make_lab(bare, REAL, **nowhere)
+    printed, status = make_lab(bare, REAL, **NOWHERE)
     assert status != 0
     assert "The packages could not be fetched: is there a network? pip's own words are in .venv/install.log." in printed
     assert not (bare.path / ".venv" / "installed").exists()
@@ -102,6 +101,29 @@ def quick(bare):
     """One in which nothing has to be fetched."""
     (bare.path / "requirements.txt").write_text("# nothing\n")
     return bare
+
+
+def test_without_a_network_it_installs_what_make_offline_gathered(quick):
+    """As far as that is for this Python and this kind of machine, which is said otherwise."""
+    programs = quick.path / "bin"
+    script(programs, "python3", REAL)
+    for tool in ("sed", "du", "cut"):
+        (programs / tool).symlink_to(shutil.which(tool))
+
+    def run(*command, **env):
+        return quick.run(*command, PATH=str(programs), **env)
+
+    printed, status = run("make", "offline")
+    assert status == 0, printed
+    assert "Without RabbitMQ's packages" in printed and "Without images: Docker does not run here." in printed
+    shutil.rmtree(quick.path / ".venv")
+    install = "sh", "lab/setup/install.sh", "requirements.txt"
+    printed, status = run(*install, **NOWHERE)
+    assert status == 0, printed
+    assert "lab" in {entry.name for entry in (quick.path / ".venv" / "bin").iterdir()}
+    (quick.path / "requirements.txt").write_text("nobody-made-this==1\n")
+    printed, status = run(*install, **NOWHERE)
+    assert status == 1 and "What is in offline/ is not for this Python on this kind of machine." in printed
 
 
 def test_it_installs_once_and_for_every_folder(quick):
@@ -212,6 +234,35 @@ def test_rabbitmq_that_is_installed_already_or_cannot_be(bare):
     script(programs, "id", "echo 1000")
     script(programs, "sudo", "exit 1")
     assert "Type `sudo apt-get install rabbitmq-server`, and then the same as before once more." in run(*apt)
+
+
+def test_packages_that_make_offline_gathered_need_no_network(bare):
+    """Only those that are not installed: another one than the newest would be put in their place."""
+    programs = bare.path / "bin"
+    for name, text in {
+        "id": "echo 0",
+        "dpkg": """[ "$1" = -s ] || { echo amd64; exit; }; [ "$2" != there ] || echo Status: install ok installed""",
+        "dpkg-deb": 'basename "$2" .deb',
+        "apt-get": """echo "$@" >>apt.log""",
+    }.items():
+        script(programs, name, text)
+    (programs / "basename").symlink_to(shutil.which("basename"))
+    release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
+    kind = f"{release['ID']}{release['VERSION_ID']}-amd64".replace('"', "")
+    gathered = bare.path / "offline" / kind / "rabbitmq-server"
+    gathered.mkdir(parents=True)
+    for name in ("rabbitmq-server", "there"):
+        (gathered / f"{name}.deb").touch()
+    printed, status = bare.run("sh", "lab/setup/apt.sh", "rabbitmq-server", PATH=str(programs))
+    assert status == 0, printed
+    [line] = (bare.path / "apt.log").read_text().splitlines()
+    assert line.endswith(f"install -y --no-install-recommends {gathered}/rabbitmq-server.deb")
+    script(programs, "apt-get", """echo "$@" >>apt.log; case "$*" in *.deb) exit 1;; esac""")
+    assert bare.run("sh", "lab/setup/apt.sh", "rabbitmq-server", PATH=str(programs))[1] == 0
+    assert [line.split()[-1] for line in (bare.path / "apt.log").read_text().splitlines()[-2:]] == [
+        "update",
+        "rabbitmq-server",
+    ]
 
 
 @pytest.mark.parametrize("end", ["", "import sys; del sys.orig_argv; sys.version_info = (3, 9)"])

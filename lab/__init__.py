@@ -1,7 +1,7 @@
 """The bench that the exercises stand on: servers, worker and Flower as one, and facts about them.
 
-Each Python in .venv imports this first, for lab.pth there says so. Thus `lab` is this lab, and not a lab.py of the
-student's, and nothing has been imported yet from the current folder when a look is taken at what is in it.
+Each Python in .venv imports this first, because lab.pth there says so. So `lab` is this lab, not a lab.py of the
+student's. And this looks at the current folder before anything is imported from it.
 """
 
 from __future__ import annotations  # an old Python, too, gets as far as to say that it is old
@@ -18,7 +18,8 @@ COMMAND = (sys.argv[:1] == ["-m"] and ("-m", "lab") in zip(WORDS, WORDS[1:])) or
 
 
 def hiding() -> tuple[str, str] | None:
-    """What in the current folder hides a module that programs here need, and what to do, as two sentences; or None."""
+    """What in the current folder hides a module that programs here need, and what to do, as two sentences; otherwise
+    None."""
     from importlib.machinery import PathFinder
 
     try:

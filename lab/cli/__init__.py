@@ -1,4 +1,4 @@
-"""The lab's commands, their signals, and what becomes of an error: a sentence, here and nowhere else."""
+"""The lab's commands, and their signals. An error becomes a sentence here, and nowhere else."""
 
 import codecs
 import io
@@ -14,7 +14,7 @@ from lab.fault import Fault, of_our_own, of_this_machine, plain
 
 
 class InOrder(click.Group):
-    """Commands in the order in which they are met, and not by their first letter."""
+    """Commands in the order in which a student meets them, not in that of the alphabet."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)

@@ -91,7 +91,7 @@ def doctor() -> None:
 
 
 def show_servers(lab: "Lab") -> None:
-    """Where messages and results go, and, if that is not where celeryconfig.py says, why."""
+    """Show where messages and results go. If that is not where celeryconfig.py says, show why."""
     for role, server, variable in (
         ("broker", lab.broker, "CELERY_BROKER_URL"),
         ("results", lab.results, "CELERY_RESULT_BACKEND"),

@@ -66,7 +66,7 @@ def checked(
 ) -> checker.Outcome:
     """Check an exercise, show and keep what was found, and return the Outcome.
 
-    What is as before is not shown again; where the student has edited something, that is said.
+    What has not changed is not shown again. If the student has edited something, one line says that it was checked.
     """
     lines: list[checker.Line] = []
     if not before:

@@ -22,7 +22,7 @@ DAY = 24 * 3600  # seconds
 
 @click.command()
 def view() -> None:
-    """Show what happens to all predictions, and draw a picture at the end."""
+    """Show what happens to all predictions, then draw a picture."""
     from lab.course.desk import Desk
     from lab.live.view import show_live
 

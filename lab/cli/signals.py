@@ -1,4 +1,4 @@
-"""What Ctrl-C, a closed terminal, and a request to end do to a command."""
+"""What a command does at Ctrl-C, when its terminal is closed, and when it is asked to end."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ interrupted = threading.Event()
 
 
 def interrupt(number: int, _: object) -> NoReturn:
-    """A closed terminal, or a request to end, is Ctrl-C: whatever survives that survives them."""
+    """Treat a closed terminal, and a request to end, as Ctrl-C: code that survives one survives all."""
     interrupted.set()
     if number == signal.SIGHUP:
         to_nobody()
@@ -18,13 +18,14 @@ def interrupt(number: int, _: object) -> NoReturn:
 
 
 def heed_interrupt() -> None:
-    """Leave if that was asked for at a moment when Python, busy with a finalizer, had to ignore the exception."""
+    """Leave, if that was asked for while Python was in a finalizer and had to ignore the exception."""
     if interrupted.is_set():
         raise KeyboardInterrupt
 
 
 def heed_signals() -> None:
-    """Let each of them interrupt the command, unless whoever started it ignores it: nohup, or a script with &."""
+    """Let each signal interrupt the command, unless the program that started it ignores that signal: nohup, or a script
+    with &."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)

@@ -1,4 +1,4 @@
-"""Commands for teachers, and for whoever adds an exercise: report, grade and dev."""
+"""Commands for teachers, and for authors of exercises: report, grade and dev."""
 
 import os
 import re

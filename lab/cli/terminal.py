@@ -1,4 +1,4 @@
-"""How the commands print: as long as somebody reads, as wide as there is room, in the terminal's letters."""
+"""How the commands print: only while somebody reads, in the width and the letters of the terminal."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def to_nobody() -> None:
 
 
 def in_ascii(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that a terminal of another encoding than UTF-8 does not have."""
+    """Replace characters that a terminal does not have because its encoding is not UTF-8."""
     if not isinstance(error, UnicodeEncodeError):  # which is what writing raises
         raise error
     signs = {"✓": "+", "✗": "x", "→": ">", "…": "...", "–": "-", "·": "-", "“": '"', "”": '"'}
@@ -41,13 +41,13 @@ def in_ascii(error: UnicodeError) -> tuple[str, int]:
 
 
 def filled(text: str, width: int) -> str:
-    """A text with lines of so many characters, broken between words but never within `code`, which can be copied."""
+    """A text in lines of width characters, broken between words but never inside `code`, so that code can be copied."""
     text = re.sub("`.*?`", lambda code: code[0].replace(" ", "\0"), " ".join(text.split()))
     return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
 
 
 def columns() -> int:
-    """How wide a line of text may be: as the terminal; in a file or a pipe, without an end."""
+    """How many characters a line may have: as many as the terminal's; in a file or a pipe, any number."""
     return max(shutil.get_terminal_size().columns - 1, 20) if sys.stdout.isatty() else 1_000_000
 
 
@@ -58,7 +58,7 @@ def line(mark: str, text: str, **style: Any) -> None:
 
 
 def show(text: str) -> None:
-    """Show a text of ours: its paragraphs, and its blocks of code as they can be copied."""
+    """Show a text of the lab: its paragraphs, and its blocks of code, which can be copied."""
     for number, part in enumerate(re.split(r"^ *```.*$\n?", text, flags=re.MULTILINE)):
         if number % 2:
             click.echo(textwrap.dedent(part))

@@ -1,7 +1,7 @@
-"""Run the check of an exercise in a process of its own, with a deadline, and hear line by line what it finds.
+"""Run the check of an exercise in a process of its own, with a deadline, and read line by line what it finds.
 
-A check imports what the student wrote: a fresh process sees every edit, and nothing that the student's code does,
-not even an endless loop, can reach the lab.
+A check imports what the student wrote: a fresh process sees every edit, and nothing that the student's code does, not
+even an endless loop, can reach the lab.
 """
 
 import fcntl
@@ -73,7 +73,7 @@ def run(exercise: Exercise, tell: Callable[[Line], None] = lambda line: None) ->
 
 @contextmanager
 def process_of(exercise: Exercise) -> Iterator[subprocess.Popen[str]]:
-    """The process in which a check runs; at the end, however that comes, nothing is left that it started."""
+    """The process in which a check runs. However it ends, nothing that it started is left."""
     command = [sys.executable, "-m", "lab.course.checking", str(exercise.path)]
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
     process = subprocess.Popen(command, stdin=nowhere, stdout=pipe, stderr=nowhere, text=True, start_new_session=True)

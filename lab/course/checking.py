@@ -1,5 +1,5 @@
-"""What the process does in which a check runs: `python -m lab.course.checking FOLDER` writes a line of JSON for each
-thing that it finds."""
+"""The process in which a check runs. `python -m lab.course.checking FOLDER` writes a line of JSON for each thing that
+it finds."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from lab.probe.connection import AWAY
 
 
 class Late(BaseException):
-    """The deadline has passed. Not an Exception, so that no `except Exception` on its way keeps it."""
+    """The deadline has passed. It is no Exception, so that no `except Exception` in the student's code stops it."""
 
 
 def main(folder: Path) -> NoReturn:
@@ -67,7 +67,8 @@ def main(folder: Path) -> NoReturn:
 
 
 def why_late(late: Late, awaited: str, seconds: float) -> Fault:
-    """What a check was at when its deadline passed, as a Fault: a line of the student's own, or what it waited for."""
+    """What a check was doing when its deadline passed, as a Fault: it names a line of the student's, or what it waited
+    for."""
     folder, own = os.getcwd(), None
     for frame, number in traceback.walk_tb(late.__traceback__):
         if frame.f_code is Desk.wait.__code__:

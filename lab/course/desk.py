@@ -54,7 +54,7 @@ EXPIRES = 10  # seconds after which no worker begins what a check has sent
 
 @contextmanager
 def unhurried() -> Iterator[None]:
-    """Where a check tidies up: its deadline does not go off meanwhile, and what was left of it counts afterwards."""
+    """Stop the clock of a check's deadline while the check tidies up; afterwards it goes on."""
     left, every = signal.setitimer(signal.ITIMER_REAL, 0)
     try:
         yield
@@ -69,7 +69,7 @@ def broker_of(process: psutil.Process) -> Address:
 
 
 class Desk:
-    """The student's world. waiting(what) is called when something is waited for that is not there at once."""
+    """The student's world. waiting(what) is called when the check has to wait for something."""
 
     def __init__(self, waiting: Callable[[str], None] = lambda what: None):
         self._waiting, self._awaited = waiting, ""
@@ -78,7 +78,8 @@ class Desk:
         self.folder = Path.cwd()
 
     def wait(self, fact: Callable[[], Answer], what: str, seconds: float) -> Answer | None:
-        """The first true answer of fact(), or None after so many seconds; a wait that a person notices is told."""
+        """The first true answer of fact(), or None after this many seconds. If the wait is long enough to notice, it is
+        shown."""
         if answer := wait_until(fact, min(0.3, seconds), LOOK):
             return answer
         if what != self._awaited:
@@ -93,7 +94,7 @@ class Desk:
 
     @cached_property
     def app(self) -> Celery:
-        """The student's app, which asks the stand-in where the lab in this folder runs one."""
+        """The student's app. Where the lab in this folder uses Valkey instead of the broker, the app uses it too."""
         app = student.app()
         if app.conf.broker_url:
             running.join(app.conf.broker_url)
@@ -124,7 +125,8 @@ class Desk:
         return getattr(queue, "name", queue)
 
     def other_ports(self, address: Address) -> list[int]:
-        """Where else the broker may be: where the lab in this folder has it, below the dashboard's port, by default."""
+        """Other ports at which the broker may be: the lab's in this folder, the dashboard's minus 10000, the
+        default."""
         held = running.broker()
         ports = [Address(held["url"]).port] if held else []
         if address.is_rabbitmq:
@@ -142,9 +144,9 @@ class Desk:
             raise ManagementAway(found=fault, user=address.user) from None
 
     def ready(self) -> Iterator[str]:
-        """Facts on which every exercise from the third on stands: the broker answers, and predict can be sent.
+        """Facts that every exercise from 03 on needs: the broker answers, and predict can be sent.
 
-        Raises BrokerFull: a question to the workers would wait for ever.
+        Raises BrokerFull: a question to the workers would wait forever.
         """
         app, queue = self.app, self.queue
         yield f"broker: {ask(app.conf.broker_url)} at {self.broker}"
@@ -159,7 +161,7 @@ class Desk:
         return BrokerFull(where=f"{broker.host}:{broker.port}", what=short) if short else None
 
     def workers(self) -> list[Worker]:
-        """All workers that answer within a second, two of one name too."""
+        """All workers that answer within a second, even two with one name."""
         asked = time.time()
         answers = each_answer(self.app, "stats", timeout=HEARING)
         names = sorted({name for name, _ in answers})
@@ -252,7 +254,7 @@ class Desk:
         return TooLong(what=what, seconds=seconds) if self.workers() else self.silence()
 
     def main_processes(self) -> list[psutil.Process]:
-        """Main processes of workers on this machine, as far as they are in the folder, or told of its broker."""
+        """Main processes of workers on this machine that run in the student's folder or were given its broker."""
         processes = {one.pid: one for one in psutil.process_iter(["cmdline", "ppid"])}
         found = []
         for process in processes.values():
@@ -265,7 +267,7 @@ class Desk:
         return Path(process.cwd()) == self.folder
 
     def _is_told(self, process: psutil.Process) -> bool:
-        """Whether its command, its terminal, or the lab that started it, tells a process of the student's broker."""
+        """Whether a process got the student's broker from its command, its terminal, or the lab that started it."""
         told = told_broker(process)
         return bool(told and self.broker.is_same_as(Address(told)))
 
@@ -338,11 +340,10 @@ class Desk:
     def predictions(self, number: int = 1, events: bool = True, **options: Any) -> Iterator[list[Prediction]]:
         """Send predictions through the student's own app, and follow them by the workers' events.
 
-        Unless events, nobody is asked for them: only what the workers send anyhow is heard. options are
-        apply_async's; without them, no result is stored.
-        What still waits at the end is taken back, and what a worker has not yet handed to its pool is revoked; the
-        others run. A worker that is started anew knows of no revocation: what it finds has expired soon.
-        As long as it lasts, own_predictions are heard too.
+        If events is False, workers are not asked for events: only those that they send anyway are heard. options are
+        apply_async's; without them, no result is stored. At the end, those that still wait are taken back, and those
+        that a worker has not given to its pool yet are revoked; the others run. A worker that starts later does not
+        know what is revoked, so they expire soon too. Meanwhile, own_predictions are heard as well.
         """
         sent: list[Prediction] = []
         mark = f"{os.getpid()}-{time.monotonic_ns()}"  # revoked by it, a task leaves no result; by its id, it does
@@ -378,7 +379,7 @@ class Desk:
 
     @contextmanager
     def _task_events(self) -> Iterator[None]:
-        """Let every worker send events of its tasks; those that did not do so before stop it at the end."""
+        """Make every worker send events of its tasks; at the end, stop those that did not send them before."""
         self._switched_on = []
         self.hear_workers(self._names)
         try:
@@ -389,6 +390,6 @@ class Desk:
                     ask_workers(self.app, "disable_events", self._switched_on)
 
     def hear_workers(self, names: list[str] | None = None) -> None:
-        """Let workers, by default all that are there now, send events of their tasks as long as predictions() lasts."""
+        """Make workers, by default all that answer now, send events of their tasks until predictions() ends."""
         if names != []:
             self._switched_on += switch_events_on(self.app, names)[1]

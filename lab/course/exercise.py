@@ -69,7 +69,7 @@ class Exercise:
         return self._files("solution")
 
     def _files(self, folder: str) -> list[Path]:
-        """What is in a folder, but for what Python, a desktop or an editor leaves there."""
+        """The files in a folder, without those that Python, a desktop or an editor leaves there."""
         left = re.compile(r"__pycache__|\.DS_Store|\._.*|.*~|\..*\.swp")
         root = self.path / folder
         found = sorted(file for file in root.rglob("*") if file.is_file())
@@ -112,7 +112,7 @@ class Exercise:
 
 
 def load(path: Path) -> ModuleType:
-    """The Python file at path as a module, wherever it lies."""
+    """The Python file at path, as a module."""
     loader = SourceFileLoader(f"{path.parent.name}.{path.stem}", str(path))
     module = ModuleType(loader.name)
     module.__file__ = loader.path

@@ -47,8 +47,8 @@ def management(dashboard: str | None, broker: Address, path: str = "/overview") 
 def totals(dashboard: str | None, broker: Address) -> dict[str, tuple[int, int]]:
     """{queue: (Ready, Unacked)} of the broker's virtual host, as they are now. Raises Fault.
 
-    Asked of RabbitMQ's management API like this, the queues themselves answer. What it says otherwise, and what its
-    pages show, are statistics: up to ten seconds old, where they are collected every five.
+    Asked like this, RabbitMQ's queues answer themselves. Its other answers, and its pages, are statistics: up to ten
+    seconds old, where they are collected every five.
     """
     path = f"/queues/{quote(broker.virtual_host, safe='')}?disable_stats=true&enable_queue_totals=true"
     said = management(dashboard, broker, path)
@@ -61,10 +61,10 @@ def totals(dashboard: str | None, broker: Address) -> dict[str, tuple[int, int]]
 
 
 def alarm(address: Address, dashboard: str | None) -> str | None:
-    """What RabbitMQ at an Address has too little of, "disk space" for example; None as long as it takes messages.
+    """What RabbitMQ at an Address has too little of, for example "disk space"; None while it takes messages.
 
-    Whoever sends then waits without an end. Only who sends is told of it, so a message is sent, to nobody; what is
-    short the dashboard knows, and tells users with the tag monitoring. Raises OSError and AMQPError.
+    A program that sends then waits forever. RabbitMQ tells only programs that send, so this sends a message, to nobody.
+    What is short, the dashboard says, to users with the tag monitoring. Raises OSError and AMQPError.
     """
     if not address.is_rabbitmq:
         return None

@@ -11,7 +11,8 @@ Facts = TypeVarTuple("Facts")
 
 
 def wait_until(fact: Callable[[], Answer], seconds: float, every: float = 0.05) -> Answer | None:
-    """Ask fact() until it is true, once more when the seconds are over, and return what it said; None if it was not."""
+    """Ask fact() until it is true, and a last time after these seconds. Return its answer, or None if it was never
+    true."""
     deadline = time.monotonic() + seconds
     while not (answer := fact()) and time.monotonic() < deadline:
         time.sleep(every)
@@ -19,7 +20,8 @@ def wait_until(fact: Callable[[], Answer], seconds: float, every: float = 0.05) 
 
 
 def within(seconds: float, question: Callable[[*Facts], Answer], *arguments: *Facts) -> Answer:
-    """The answer to question(*arguments), or what it raises; TimeoutError after so many seconds, whatever it is at."""
+    """The answer to question(*arguments), or what it raises; TimeoutError after this many seconds, even if it goes
+    on."""
     answer: Future[Answer] = Future()
 
     def ask() -> None:

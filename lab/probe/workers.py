@@ -46,9 +46,9 @@ def each_answer(
 ) -> list[tuple[str, Any]]:
     """As ask_workers, but two workers may have one name.
 
-    It takes a few seconds longer, and no more, when the broker is away, frozen, or takes no messages: Celery's own way
-    to ask tries for ever, and needs two connections of a pool that may have one. Over a connection of the caller's,
-    what is wrong with it is raised.
+    When the broker is away, frozen, or takes no messages, it takes a few seconds longer, no more: Celery's own way to
+    ask tries forever, and needs two connections of a pool that may have only one. With a connection of the caller's,
+    its errors are raised.
     """
     own = connection or app.connection_for_write(transport_options=ONCE)
     try:
@@ -72,7 +72,7 @@ def each_answer(
 
 
 class _Mailbox(Mailbox):
-    """What is asked once, and over the connection on which the answers come."""
+    """It asks once, on the connection on which the answers come."""
 
     oid = cached_property(lambda self: uuid())  # names the queue of answers; that of another question may be locked
 
@@ -111,7 +111,7 @@ def pools(app: Celery) -> dict[str, int]:
 @dataclass
 class Worker:
     """A worker that answered: its name, `celery inspect stats`, the tasks that it knows, its queues, and when it
-    started (seconds since 1970, up to one too late)."""
+    started (seconds since 1970; it may be up to one second too late)."""
 
     name: str
     stats: dict[str, Any]
@@ -172,7 +172,8 @@ def is_main(process: psutil.Process, processes: dict[int, psutil.Process]) -> bo
 
 
 def told_broker(process: psutil.Process) -> str | None:
-    """The broker that its command, or else its terminal, tells a process of; None without. Raises psutil.Error."""
+    """The broker that a process got from its command, or else from its terminal; None if from neither. Raises
+    psutil.Error."""
     for option, value in pairwise([*process.cmdline(), ""]):
         if option in ("-b", "--broker"):
             return value

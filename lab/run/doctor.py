@@ -83,7 +83,7 @@ def examine(app: Celery | Fault) -> Iterator[Finding]:
 
 
 def asked(subject: str, question: Callable[..., Finding], *facts: Any) -> Finding:
-    """The Finding of question(subject, *facts), whatever the asked server says, and however slowly."""
+    """The Finding of question(subject, *facts), even if the server answers nonsense, or slowly."""
     try:
         return within(PATIENCE, question, subject, *facts)
     except TimeoutError:
@@ -150,7 +150,8 @@ def other_address(subject: str, configured: str | None, used: str) -> Iterator[F
 
 
 def server(subject: str, address: Address, dashboard: str | None = None) -> Finding:
-    """Whether broker or result backend answer, and to which user. A broker that is full takes not even questions."""
+    """Whether broker or result backend answer, and to which user. A broker that is full does not even take
+    questions."""
     try:
         product = takes_messages(address.url, dashboard)
     except Fault as fault:

@@ -57,7 +57,7 @@ class Folder:
         return link
 
     def log(self, name: str) -> Path:
-        """The log file of what is called name."""
+        """The log file of the part called name."""
         return self.path / f"{name}.log"
 
     def remove_if_temporary(self) -> None:
@@ -70,7 +70,7 @@ class Folder:
 
 
 def make_private(folder: Path) -> None:
-    """Let nobody else look into a folder of ours. Raises OSError for one that is not ours, or cannot be private."""
+    """Let nobody else read a folder of ours. Raises OSError if it is not ours, or cannot be private."""
     if folder.is_symlink():
         raise OSError(errno.ELOOP, "it is a symbolic link")
     if folder.stat().st_uid != os.geteuid():
@@ -121,7 +121,8 @@ class Claim:
 
     @classmethod
     def held(cls, name: str, folders: Iterable[Path] = (Path(".lab"), OWN)) -> Facts:
-        """What a lab of ours that runs in the current folder, or else in its own, publishes under a name; or {}."""
+        """What a lab of this user publishes under a name, in the current folder or else in the lab's own; {}
+        without."""
         for path in folders:
             with suppress(OSError):
                 ours = (path / f"{name}.claim").stat().st_uid == os.geteuid()

@@ -1,11 +1,10 @@
-"""Start the lab's child processes, and end them however the lab itself ends.
+"""Start the lab's child processes, and end them, whatever happens to the lab itself.
 
-A lab that is killed cannot tidy up after itself. So a process of its own, the keeper, starts the
-children. It reads orders from its standard input, one JSON object a line. When that ends, because the
-lab left or died, it ends what still runs, the youngest first, and then itself. It has a session of its
-own: neither Ctrl-C nor a closed terminal reaches it.
+A lab that is killed cannot tidy up after itself. So a process of its own, the keeper, starts the children. It reads
+orders from its standard input, one JSON object a line. When that ends, because the lab left or died, it ends what still
+runs, the youngest first, and then itself. It has a session of its own: neither Ctrl-C nor a closed terminal reaches it.
 
-Should both be killed, a record of what they had started lets the next lab end what is left of it.
+If both are killed, a record of what they started lets the next lab end what is left.
 """
 
 import json
@@ -51,7 +50,7 @@ class Child:
 class Keeper:
     """The lab's end of the pipe. locks are descriptors that the keeper holds until the last child has ended.
 
-    In record, a Record, stand the children; a lab that joins another one has none of them, and None for it. gone says
+    record, a Record, lists the children; it is None for a lab that joins another one, which has no children. gone says
     whether the keeper has ended.
     """
 
@@ -83,7 +82,7 @@ class Keeper:
     ) -> Child:
         """Start argv, with env added to the environment and its output appended to the file log.
 
-        last_signal is what ends it when nobody asked it to end: what it does not finish must not be lost.
+        last_signal ends it when the lab ends without asking it to: work that it does not finish must not be lost.
         """
         words = [str(part) for part in argv]
         return self._start(Order(start=name, argv=words, log=str(log), env=env or {}, last_signal=last_signal))
@@ -102,7 +101,7 @@ class Keeper:
         self._order({"signal": child.name, "number": number})
 
     def close(self) -> None:
-        """End all children, and wait for it; no signal can hurry it, now or later."""
+        """End all children, and wait until they have ended. From here on, signals are ignored."""
         for number in ENDS:
             signal.signal(number, signal.SIG_IGN)
         with suppress(BrokenPipeError):
@@ -148,8 +147,8 @@ class Keeper:
 
 
 class Record:
-    """Who the children are, in a file: a process id and the time at which that process began, so that another one
-    which has the number later is not meant."""
+    """Who the children are, in a file: a process id, and when that process began, so that a later process with the same
+    id is not taken for it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -169,7 +168,7 @@ class Record:
     def end(self) -> list[str]:
         """End those that still run, the youngest first, and return "name (process 42)" of each.
 
-        For who holds the locks of the keeper that wrote this: it has ended, then.
+        Only a lab that holds the locks may call this: then the keeper that wrote this has ended.
         """
         import psutil
 

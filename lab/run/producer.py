@@ -1,4 +1,4 @@
-"""The student's producer at a prompt: what the worker prints, and each result, appears above what is typed."""
+"""The student's producer at a prompt. What the worker prints, and each result, appears above the prompt."""
 
 import builtins
 import json
@@ -46,7 +46,7 @@ class Repeated:
         self._thread.start()
 
     def finish(self) -> None:
-        """Call each once more, and stop; what does not return in a few seconds is left behind."""
+        """Call each function once more, then stop. Do not wait longer than a few seconds."""
         self._stop.set()
         if self._functions:
             self._thread.join(PATIENCE)
@@ -62,8 +62,8 @@ class Repeated:
 class WorkerLog:
     """What a worker prints: from now on, or since it started.
 
-    Each line of its log is shown, and the further lines of what a task printed. Celery's own tracebacks and
-    its banner are left to the file.
+    Shows each line of its log, and all lines that a task printed. Celery's own tracebacks and its banner are only in
+    the file.
     """
 
     def __init__(self, path: str, from_now: bool, tell: Tell) -> None:
@@ -95,7 +95,7 @@ class WorkerLog:
 class Publishing:
     """Says what is wrong with the broker while it leaves a message unconfirmed.
 
-    url and dashboard are the broker's. Celery itself says no more than that it was in vain, and that much later.
+    url and dashboard are the broker's. Celery itself says only that sending failed, and much later.
     """
 
     def __init__(self, url: str, dashboard: str | None, tell: Tell) -> None:
@@ -192,7 +192,7 @@ def echoed_input(prompt: object = "") -> str:
 
 
 def wait_for_results(app: Celery, results: Results, tell: Tell) -> None:
-    """Return when all results are there, or when no worker is left that could make them."""
+    """Return when all results are there, or when no worker runs any more."""
     while not wait_until(lambda: not results, WORKER_GONE):
         if not wait_until(lambda: workers(app), WORKER_GONE):
             tell("No worker is online, so the lab does not wait for results.")

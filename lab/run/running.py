@@ -15,9 +15,9 @@ def broker() -> Facts:
 
 
 def join(url: str) -> Address | None:
-    """Ask the stand-in from now on, where nothing answers at url, the broker's, and a lab that runs here has one.
+    """If nothing answers at the broker's url, and a lab that runs here uses Valkey instead, use that from now on.
 
-    Returns its Address; None when nothing stands in.
+    Returns its Address; None without one.
     """
     try:
         ask(url)

@@ -1,8 +1,7 @@
 """Make the configured addresses of broker and result backend answer.
 
-What answers already is used as it is. Where nothing listens, a real server is started at that very
-address: RabbitMQ for amqp://, Valkey for redis://. When that cannot be done, Valkey stands in, at an
-address of its own.
+A server that answers already is used. Where nothing listens, a real server is started at that address: RabbitMQ for
+amqp://, Valkey for redis://. If that is not possible, a Valkey at another address is used instead, called the stand-in.
 """
 
 import json
@@ -74,7 +73,7 @@ class Servers:
         return self._answer(url, database=1)
 
     def _answer(self, url: str, database: int) -> Server:
-        """The Server for url, or a stand-in: a database of one Valkey that stands in for whatever is missing."""
+        """The Server for url, or a stand-in: a database of the one Valkey that is used instead of what is missing."""
         try:
             address = Address(url)
             return Server(url, ask(url), dashboard=address.management if address.is_rabbitmq else None)
@@ -99,7 +98,8 @@ class Servers:
         return file.read_text()
 
     def _start_valkey(self, address: Address, name: str | None = None) -> Server:
-        """Valkey with each write on disk before it is confirmed to survive the end of the process."""
+        """Start a Valkey that writes each change to its file before it confirms it, so that nothing is lost when it
+        ends."""
         self._before("Valkey instead" if name else "Valkey")
         name = name or f"valkey-{address.port}"
         data = self._folder.data(name)
@@ -182,7 +182,7 @@ class Servers:
 
 
 def await_child(child: Child, fact: Callable[[], Answer | None], seconds: float) -> Answer:
-    """What fact() says once it is true. Raises Fault when the child ends, or the seconds are over, before."""
+    """What fact() says once it is true. Raises Fault if the child ends first, or after this many seconds."""
     remedy = f"Its last lines are in {child.log}"
 
     def look() -> Answer | None:
@@ -197,7 +197,7 @@ def await_child(child: Child, fact: Callable[[], Answer | None], seconds: float)
 
 
 def allow_files() -> None:
-    """Let what is started from here on open enough files, if this user may allow it. Raises Fault."""
+    """Allow everything that is started from now on to open enough files, if this user may do that. Raises Fault."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= ENOUGH:
         return

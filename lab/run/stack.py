@@ -1,4 +1,4 @@
-"""The lab as a whole: servers, worker and Flower, started in this order and ended in the other."""
+"""The whole lab: servers, worker and Flower, started in this order and ended in the reverse order."""
 
 import os
 import signal
@@ -119,7 +119,8 @@ class Lab:
         self._claims["stack"].publish(worker=self.worker, worker_log=self.worker_log, flower=self.flower)
 
     def mend(self) -> None:
-        """Start again what ended by itself, and say so; or say that the lab which this one joined has ended."""
+        """Start again each part that ended by itself, and say so. Or say that the lab that this one joined has
+        ended."""
         if self.joined and not self._claims["stack"].is_published():
             self.joined = False
             self._tell("The lab that you joined has ended. Leave with `exit`, and type `make lab` again.")
@@ -139,7 +140,7 @@ class Lab:
                 if len(child.restarts) == TRIES:
                     child.given_up = True
                     self._tell(
-                        f"The {child.name} {how} again. The lab leaves it ended. Its last lines are in {child.log}."
+                        f"The {child.name} {how} again. The lab stops trying. Its last lines are in {child.log}."
                     )
                     if child.name == "worker":
                         self._suspect_messages()
@@ -148,7 +149,8 @@ class Lab:
                 self._keeper.restart(child)
 
     def _suspect_messages(self) -> None:
-        """A message that no worker can read goes back into the queue with the end of each that tries."""
+        """Say so when a message may be the reason: one that no worker can read goes back into the queue when that
+        worker ends."""
         number = 0
         with suppress(Fault):
             number = waiting(self.app)
@@ -206,10 +208,10 @@ class Lab:
             self._tell(f"{_are(left, 'message')} waiting in the queue, and kept {where}.")
 
     def _drain(self, worker: str, seconds: float) -> bool:
-        """Let a worker finish what it holds, and take no more. Return whether it says that it holds nothing.
+        """Make a worker finish what it holds, and take no more. Return whether it then says that it holds nothing.
 
-        SIGTERM asks for the same; but a pool process that is busy then, most of all in a pool that grows, may
-        not hear that its result was taken, and waits half a minute (billiard 4.3, _ensure_messages_consumed).
+        SIGTERM asks for the same; but a pool process that is busy then, most of all in a pool that grows, may not hear
+        that its result was taken, and waits half a minute (billiard 4.3, _ensure_messages_consumed).
         """
         number = in_hand(self.app, worker)
         if number:
@@ -239,7 +241,8 @@ class Lab:
         )
 
     def _worker_answers(self) -> list[str]:
-        """Whether it does. A question that comes before it listens is lost, so the first ones wait for moments only."""
+        """Whether it does. A question that comes before it listens is lost, so the first questions wait only for
+        moments."""
         age = time.monotonic() - self._keeper.children["worker"].begin
         return workers(self.app, [WORKER], min(1, 0.2 + age / 10))
 

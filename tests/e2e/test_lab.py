@@ -339,7 +339,7 @@ def test_what_dies_again_and_again_is_left_alone(served):
             channel.client.lpush("celery", json.dumps(message))
     lab.see(
         "The worker ended with exit status 1. Starting it again",
-        "The worker ended with exit status 1 again. The lab does not start it any more ended",
+        "The worker ended with exit status 1 again. The lab stops trying",
         "1 message is waiting, and one may be the reason.",
         "`celery -A my_ml_app purge`, in another terminal, removes all that wait",
     )

@@ -4,8 +4,11 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from configparser import ConfigParser, ParsingError
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +34,7 @@ from lab.run.servers import RABBITMQ
 
 REQUIREMENTS = ROOT / "requirements.txt"
 PATIENCE = 6  # seconds that one question may take
+KERNEL, MOUNTS, WINDOWS = Path("/proc/version"), Path("/proc/mounts"), Path("/mnt/c")
 HELD = "See below which program has its port, and start it again"
 LONG = 1000  # characters that one line may have
 MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]–[/]"}
@@ -52,6 +56,8 @@ def examine(app: Celery | Fault) -> Iterator[Finding]:
     yield packages()
     yield rabbitmq_installed()
     yield from own_folder()
+    yield from wsl()
+    yield from images()
     if isinstance(app, Fault):
         yield Finding("my_ml_app.py", False, str(app), app.remedy)
         return
@@ -107,6 +113,54 @@ def own_folder() -> Iterator[Finding]:
     if problem:
         remedy = "Make it yours, or remove it. Until then, nothing is kept when a lab ends"
         yield Finding(".lab", False, f"cannot be used: {problem}", remedy)
+
+
+def wsl() -> Iterator[Finding]:
+    """What often goes wrong on Windows, as far as it is so here and can be seen from within its Linux."""
+    if drive := windows_drive(Path.cwd()):
+        found = f"is on a Windows drive, {drive}: slow, and no file can be private or locked there"
+        yield Finding("this folder", False, found, "Clone the lab into your home folder: type `cd` first")
+    with suppress(OSError, IndexError):
+        if KERNEL.read_text().split()[2].endswith("-Microsoft"):  # WSL 2 has a kernel of its own: …-microsoft-standard
+            remedy = f"In Windows: `wsl --set-version {os.environ.get('WSL_DISTRO_NAME', 'Ubuntu')} 2`. If that says"
+            remedy += " that virtualisation is off, switch it on in the computer's firmware (BIOS, UEFI), and try again"
+            yield Finding("WSL", False, "this is WSL 1, in which servers and Docker do not work as in Linux", remedy)
+    for file in sorted(WINDOWS.glob("Users/*/.wslconfig")):
+        settings = ConfigParser(strict=False, interpolation=None)
+        with suppress(OSError, ParsingError, UnicodeDecodeError):
+            settings.read_string(file.read_text(encoding="utf-8-sig"))
+            off = settings.get("wsl2", "localhostForwarding", fallback="true").lower() == "false"
+            if off and settings.get("wsl2", "networkingMode", fallback="nat").lower() != "mirrored":
+                found = f"{file} has localhostForwarding=false: no browser in Windows reaches http://localhost here"
+                yield Finding("WSL", False, found, "Take that line out, and type `wsl --shutdown` in Windows")
+
+
+def windows_drive(folder: Path) -> str | None:
+    """Where the Windows drive is mounted on which a folder lies; None when it lies on none."""
+    mounts = {}
+    with suppress(OSError):
+        for line in MOUNTS.read_text(errors="replace").splitlines():
+            mounts[Path(line.split()[1].replace(r"\040", " "))] = "drvfs" in line
+    place = next((place for place in [folder, *folder.parents] if place in mounts), None)
+    return str(place) if place and mounts[place] else None
+
+
+def images() -> Iterator[Finding]:
+    """Which images docker-compose.yml still has to fetch, where Docker runs."""
+
+    def docker(*words: str) -> str | None:
+        with suppress(OSError, subprocess.TimeoutExpired):
+            done = subprocess.run(["docker", *words], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+            return done.stdout if done.returncode == 0 else None
+        return None
+
+    if not shutil.which("docker") or docker("version") is None:
+        return
+    wanted = [name for name in (docker("compose", "config", "--images") or "").split() if ":" in name]  # not built here
+    if missing := sorted(name for name in wanted if docker("image", "inspect", name) is None):
+        found = f"has to fetch {', '.join(missing)}. From Docker Hub, all behind one router get 100 images in six hours"
+        remedy = "In a class: `docker load --input offline/images.tar`, which `make offline` makes; or `docker login`"
+        yield Finding("Docker", None, found, remedy)
 
 
 def join(app: Celery) -> tuple[str | None, str | None]:

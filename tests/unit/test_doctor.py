@@ -73,3 +73,80 @@ def test_a_full_broker(monkeypatch):
     app = Celery(broker="amqp://myuser:mypassword@broker.invalid//")
     findings = {finding.subject: finding for finding in doctor.examine(app)}
     assert "has too little disk space left" in findings["broker"].found and "workers" not in findings
+
+
+WSL_1 = "Linux version 4.4.0-22621-Microsoft (Microsoft@Microsoft.com) (gcc version 5.4.0 (GCC) ) #1-Microsoft Sat"
+WSL_2 = "Linux version 5.15.167.4-microsoft-standard-WSL2 (root@f9c826d3017f) (gcc (GCC) 11.2.0) #1 SMP Tue Nov 5"
+ROOT_9P = r"C:\134 {} 9p rw,noatime,aname=drvfs;path=C:\;uid=1000;gid=1000;symlinkroot=/mnt/,mmap,access=client 0 0"
+ROOT_EXT4 = "/dev/sdc {} ext4 rw,relatime,discard,errors=remount-ro,data=ordered 0 0"
+
+
+@pytest.fixture
+def windows(tmp_path, monkeypatch):
+    """Make this machine look like one with Windows, with files in place of those that WSL has."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(kernel=WSL_2, mount=ROOT_EXT4, config=None):
+        files = {"KERNEL": tmp_path / "version", "MOUNTS": tmp_path / "mounts", "WINDOWS": tmp_path / "c"}
+        (tmp_path / "c" / "Users" / "ada").mkdir(parents=True)
+        files["KERNEL"].write_text(kernel)
+        files["MOUNTS"].write_text(mount.format(str(tmp_path).replace(" ", r"\040")) + "\n" + ROOT_EXT4.format("/"))
+        if config:
+            (tmp_path / "c" / "Users" / "ada" / ".wslconfig").write_text(config, encoding="utf-8-sig")
+        for name, path in files.items():
+            monkeypatch.setattr(doctor, name, path)
+        return list(doctor.wsl())
+
+    return make
+
+
+FORWARDING = "[wsl2]\nmemory=4GB\nlocalhostForwarding=false\n"
+
+
+@pytest.mark.parametrize(
+    "here, subject, sentence, remedy",
+    [
+        ({"mount": ROOT_9P}, "this folder", "is on a Windows drive, /", "Clone the lab into your home folder"),
+        ({"mount": "none {} drvfs rw 0 0"}, "this folder", "is on a Windows drive, /", "Clone the lab into your home"),
+        ({"kernel": WSL_1}, "WSL", "this is WSL 1", "`wsl --set-version Debian 2`. If that says that virtualisation"),
+        ({"config": FORWARDING}, "WSL", ".wslconfig has localhostForwarding=false", "`wsl --shutdown` in Windows"),
+    ],
+    ids=["drive", "drive in WSL 1", "WSL 1", "localhost"],
+)
+def test_what_often_goes_wrong_on_windows(windows, monkeypatch, here, subject, sentence, remedy):
+    monkeypatch.setenv("WSL_DISTRO_NAME", "Debian")
+    [finding] = windows(**here)
+    assert finding.subject == subject and not finding.good
+    assert sentence in finding.found and remedy in finding.remedy
+
+
+@pytest.mark.parametrize(
+    "here",
+    [
+        {},
+        {"kernel": "Linux version 6.1.0-26-amd64 (debian-kernel@lists.debian.org)"},
+        {"kernel": ""},
+        {"config": FORWARDING + "networkingMode=mirrored\n"},
+        {"config": "localhostForwarding=false"},
+        {"config": "[wsl2]\nmemory=4GB\n"},
+    ],
+)
+def test_where_nothing_is_wrong_there_is_no_line_about_windows(windows, here):
+    assert windows(**here) == []
+
+
+def test_images_that_a_whole_class_would_fetch(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    docker = tmp_path / "docker"
+    docker.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in *--images) printf "redis:8\\nlab-worker\\nrabbitmq:4\\n";; *"inspect redis:8") exit 1;; esac\n'
+    )
+    docker.chmod(0o755)
+    [finding] = doctor.images()
+    assert finding.good is None and finding.found.startswith(
+        "has to fetch redis:8. From Docker Hub, all behind one router get 100"
+    )
+    assert "docker load --input offline/images.tar" in finding.remedy
+    docker.write_text("#!/bin/sh\nexit 1\n")  # Docker does not run
+    assert list(doctor.images()) == []

@@ -278,7 +278,8 @@ def test_a_burst_with_one_connection_no_dashboard_and_a_predict_that_takes_its_t
     assert lines.index(early[0]) < lines.index(first[0])
     assert "your predict does not read payload" in early[0]
     assert "Unacked is unknown: RabbitMQ's dashboard does not answer." in lines
-    assert "2 of 2 sent: 2 succeeded. A prediction took 2.0 s, not 0.1: your predict does not sleep" in printed
+    said = r"2 of 2 sent: 2 succeeded\. A prediction took 2\.\d s, not 0\.1: your predict does not sleep"
+    assert re.search(said, printed), lines[-5:]  # a busy machine takes a little longer
 
 
 def test_a_view_of_nothing_draws_nothing(student):

@@ -20,14 +20,14 @@ REMEDIES: dict[int | None, str] = {  # an OSError that a program makes by hand h
 
 
 def printable(text: object, most: int = 200) -> str:
-    """Text from elsewhere, fit for a terminal: control characters become ?, and what is longer than most is cut."""
+    """Text from elsewhere, safe for a terminal: control characters become ?, and text longer than most is cut."""
     whole = str(text)
     shown = CONTROL.sub("?", whole[:most].expandtabs())
     return shown if len(whole) <= most else f"{shown[:-1]}…"
 
 
 def plain(text: object, most: int = sys.maxsize) -> str:
-    """Lines from elsewhere, each fit for a terminal, and for a file of XML."""
+    """Lines from elsewhere, each safe for a terminal and for an XML file."""
     return "\n".join(printable(line, most) for line in str(text).split("\n"))
 
 
@@ -63,7 +63,7 @@ def of_this_machine(error: Exception) -> Fault | None:
 
 
 def of_our_own(error: Exception) -> Fault:
-    """What went wrong in the lab itself, as a Fault; the traceback is kept for whoever mends it."""
+    """What went wrong in the lab itself, as a Fault. The traceback is kept for the person who repairs it."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     found = f"The lab itself has failed, not you: {type(error).__name__}: {error} ({last.name}, line {last.lineno})"
     try:

@@ -32,10 +32,10 @@ def send(task: Task, payload: object, **options: Any) -> None:
 
 
 def take_back(app: Celery, queue: str, tasks: set[str], seconds: float = 5) -> None:
-    """Take those messages out of a queue whose task ids are in tasks, and out of that the ids of these.
+    """Take the messages whose task ids are in tasks out of a queue, and their ids out of tasks.
 
-    What is left in tasks was not there, or not found in so many seconds: 100,000 messages may stand before it. All
-    others keep their places, however this ends.
+    Ids that are left were not there, or were not found in these seconds: 100,000 messages may be before them. All other
+    messages keep their places, whatever happens.
     """
     deadline = time.monotonic() + seconds
     with app.connection_for_write() as connection:
@@ -81,7 +81,7 @@ def _task_of(message: bytes) -> str | None:
 
 
 def give_back(app: Celery) -> None:
-    """Put messages that dead workers held back into the queue; for when there is no living one.
+    """Put the messages that dead workers held back into the queue. Only for when no worker runs.
 
     RabbitMQ does so by itself. With Redis as broker, Kombu does it after visibility_timeout.
     """

@@ -100,7 +100,7 @@ class Exercise:
 
     @property
     def states(self) -> dict[str, Callable[..., object]]:
-        """The functions of states.py: how to bring about the stub, the reference, and each wrong state.
+        """The functions of states.py: they set up the stub, the reference, and each wrong state.
 
         A name that begins with _ is a helper's; two names of one function are one state.
         """

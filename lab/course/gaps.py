@@ -1,4 +1,4 @@
-"""What an exercise still lacks, as sentences: for whoever writes one, and for the tests, which want none."""
+"""What an exercise still lacks, as sentences: for its author, and for the tests, in which nothing may be lacking."""
 
 import re
 from collections.abc import Iterator

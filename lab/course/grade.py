@@ -48,7 +48,7 @@ LARGEST = 20_000  # blocks of 512 bytes that a program may write, for one may pr
 
 
 def students_folders(place: Path) -> list[Path]:
-    """The folders in a place, itself among them, in which a student has begun: first the one that is to be graded.
+    """The folders in a place, and the place itself, in which a student has started: first the one to grade.
 
     That is the one in which most has passed, as its progress.json says, and then the one with most files. The lab's own
     folder, in which everything is solved, is none.

@@ -26,11 +26,11 @@ def own_files() -> frozenset[Path]:
 
 
 def is_students(folder: Path) -> bool:
-    """Whether a folder has something of the course in it."""
+    """Whether a folder has files of the course in it."""
     return any((folder / name).exists() for name in (Path(FILE), *handed_out()))
 
 
 def is_labs(folder: Path) -> bool:
-    """Whether a folder is the lab's own, or a room of it: there everything is solved."""
+    """Whether a folder is the lab's own, or one of the folders in it: there everything is solved."""
     parts = Path(os.path.relpath(folder.resolve(), ROOT)).parts
     return not parts or parts[0] in ROOMS or (parts[0].startswith(".") and parts[0] != os.pardir)

@@ -1,4 +1,4 @@
-"""A prediction, as its events tell of it."""
+"""A prediction, as its events describe it."""
 
 import ast
 import time

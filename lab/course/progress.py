@@ -71,11 +71,11 @@ class Progress:
         return number
 
     def predict(self, exercise: Exercise, letter: str) -> None:
-        """Keep which choice a student predicts to be right."""
+        """Keep which choice a student predicts."""
         self._write(exercise, self.of(exercise) | {"predicted": letter})
 
     def forget(self, exercise: Exercise) -> None:
-        """It has not passed any more; how often it was checked stays."""
+        """The exercise counts as not passed again. How often it was checked is kept."""
         self._write(exercise, self.of(exercise) | {"passed": None})
 
     def _read(self) -> dict[str, Record]:
@@ -92,7 +92,7 @@ class Progress:
         raise Fault(f"{self.path} was not written by the lab", away)
 
     def _write(self, exercise: Exercise, one: Record) -> None:
-        """Whole or not at all, so that no crash loses what was done. Raises Fault."""
+        """Write the file whole or not at all, so that a crash loses nothing. Raises Fault."""
         everything = dict(sorted((self._read() | {exercise.path.name: one}).items()))
         new = self.path.with_name(f".{FILE}.{os.getpid()}")
         try:
@@ -118,7 +118,7 @@ def checked_once_more(one: Record, outcome: Outcome) -> Record:
 
 
 def record(found: Any) -> Record:
-    """A Record, from JSON. Raises an error of some kind where the lab would not have written that."""
+    """A Record, from JSON. Raises some error if the lab did not write that."""
     one = NOTHING | found
     one |= {key: one[key] and plain(one[key]) for key in ("passed", "predicted")}
     one["facts"] = [plain(fact) for fact in one["facts"]]

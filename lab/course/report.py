@@ -15,7 +15,7 @@ Students = Mapping[str, Mapping[str, Record]]  # {who: {name of an exercise's fo
 
 
 def predicted(exercise: Exercise, one: Record) -> str:
-    """What a student predicted and what is right, in a word or three; a dash where nothing was predicted."""
+    """What a student predicted and what is right, in one to three words; a dash without a prediction."""
     letter, answer = one["predicted"], exercise.prediction.answer
     return "–" if not letter else f"{letter}, right" if letter == answer else f"{letter}, not {answer}"
 

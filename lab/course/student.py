@@ -1,4 +1,4 @@
-"""What the student wrote: the Python files of the current folder, and their mistakes as sentences."""
+"""What the student wrote: the Python files of the current folder, and the mistakes in them as sentences."""
 
 import ast
 import difflib
@@ -130,7 +130,7 @@ def load(name: str) -> ModuleType:
 
 
 class _Sends(BaseException):
-    """A message is about to be sent; neither Celery's signals nor a student's `except Exception` catch it."""
+    """A message is about to be sent. Neither Celery's signals nor a student's `except Exception` catch this."""
 
 
 def stop_sending(**_: object) -> NoReturn:
@@ -191,8 +191,8 @@ def configuration() -> Settings:
 def settings() -> dict[str, Any]:
     """What celeryconfig.py sets, {name: value}: nothing when there is no such file.
 
-    Raises NotImportable, and for mistakes of which Celery says nothing, or says it too late: MisspeltSetting,
-    NotAssigned, AlwaysEager, NotAList, OtherFormat and NoTimeZone.
+    Raises NotImportable. For mistakes that Celery reports late or not at all, it raises MisspeltSetting, NotAssigned,
+    AlwaysEager, NotAList, OtherFormat and NoTimeZone.
     """
     if not os.path.exists("celeryconfig.py"):
         return {}
@@ -221,7 +221,7 @@ def settings() -> dict[str, Any]:
 
 
 def right_name(name: str, value: object) -> str | None:
-    """The name of Celery's setting that a name resembles; None when it is a setting, or resembles none."""
+    """The name of Celery's setting that a name looks like; None if it is a setting, or looks like none."""
     lower = name.lower().removeprefix("celery_")
     if name in SETTING_KEYS or callable(value) or inspect.ismodule(value):
         return None
@@ -232,7 +232,7 @@ def right_name(name: str, value: object) -> str | None:
 
 
 def with_configuration(found: Celery, file: str) -> Celery:
-    """Let an app read its configuration, which Celery does when it is first asked.
+    """Make an app read its configuration; Celery does so when it is first needed.
 
     Raises NotImportable and OtherModule.
     """
@@ -246,7 +246,7 @@ def with_configuration(found: Celery, file: str) -> Celery:
 
 
 def in_printed_line(text: str) -> str | None:
-    """The error of a traceback in a printed text, with the last line of the student's own files in it; None without."""
+    """The error of a traceback in a printed text, with the last line in the student's own files; None without."""
     text = text[max(0, text.rfind("Traceback (most recent call last):")) :]
     frames = list(re.finditer(r'^ *File "(.*)", line (\d+).*$', text, re.MULTILINE))
     error = re.search(r"^\w[\w.]*(?::.*)?$", text[frames[-1].end() :], re.MULTILINE) if frames else None
@@ -282,7 +282,7 @@ class Program:
         self.terminal.close(force=True)
 
     def type(self, line: str) -> None:
-        """Type a line, and let what was printed before no longer count as an answer."""
+        """Type a line. What was printed before does not count as an answer to it."""
         self.ended()
         self.heard = len(self.said)
         with suppress(OSError):  # it has ended

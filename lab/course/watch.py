@@ -1,4 +1,4 @@
-"""See that a student has changed or started something."""
+"""Notice when a student has changed or started something."""
 
 import math
 import os
@@ -24,7 +24,7 @@ class Fingerprint(NamedTuple):
 
 
 def wait_for_change(before: Fingerprint, heed_interrupt: Callable[[], None], seconds: float = math.inf) -> None:
-    """Return when the fingerprint is another one than before, or after so many seconds."""
+    """Return when the fingerprint has changed, or after this many seconds."""
     begin = time.monotonic()
     while fingerprint() == before and time.monotonic() - begin < seconds:
         heed_interrupt()
@@ -32,10 +32,11 @@ def wait_for_change(before: Fingerprint, heed_interrupt: Callable[[], None], sec
 
 
 def fingerprint() -> Fingerprint:
-    """What a check may depend on and a look can see: the student's files and pictures, this user's servers, and ports.
+    """What a check may depend on, and what is quick to see: the student's files and pictures, this user's servers, and
+    ports.
 
-    Polled, since not every file system tells of changes. A worker's pool comes and goes without a change. Logs do not
-    count, which a worker or `nohup` writes into this folder.
+    It is polled, because not every file system reports changes. A worker's pool may grow or shrink without a change.
+    Logs that a worker or `nohup` writes into this folder do not count.
     """
     files: dict[Path, tuple[int, int] | None] = {path: None for path in Path(".lab/runs").glob("*.svg")}
     for path in {*own_files(), *Path().glob("*.py")}:

@@ -25,11 +25,11 @@ QUIET = 5  # seconds in which nothing happens, and nobody has a prediction, unti
 
 
 class Burst:
-    """Sends number messages for a task to its queue from a thread of its own, evenly over some seconds, and counts
-    how the predictions end.
+    """Sends number messages for a task to its queue, evenly in spread seconds, from a thread of its own, and counts how
+    the predictions end.
 
-    seconds is what each is asked to take; None leaves that to the worker. sent counts what the broker has taken,
-    outcomes how these ended. problem is why nothing can be sent at the moment, fault why nothing ever can, or None.
+    seconds is how long each should take; None leaves that to the worker. sent counts the messages that the broker has
+    taken, outcomes how these ended. problem says why nothing can be sent now, fault why nothing can ever be sent.
     """
 
     def __init__(self, task: Task, queue: str, number: int, seconds: float | None = None, spread: float = 0):
@@ -50,7 +50,7 @@ class Burst:
         task.app.conf.task_send_sent_event = True  # so that whoever follows knows since when each waits
 
     def start(self, before: int = 0) -> None:
-        """Begin to send. before is how many messages are in the queue, or with workers, already."""
+        """Begin to send. before is how many messages are already in the queue or with workers."""
         self.before = before
         self._begin = time.monotonic()
         self._thread.start()
@@ -67,7 +67,7 @@ class Burst:
 
     @property
     def is_sending(self) -> bool:
-        """Whether one of them has still to be sent."""
+        """Whether some are still to be sent."""
         return not self.began or self._thread.is_alive()
 
     @property
@@ -84,7 +84,7 @@ class Burst:
 
     @property
     def remark(self) -> str | None:
-        """That predictions do not take the seconds that were asked for, as a sentence; None when they do."""
+        """A sentence when predictions do not take the seconds that were asked for; otherwise None."""
         if self._odd is not None:
             begin = f"A prediction took {self._odd:.1f} s, not {self._seconds:g}"
             return f'{begin}: your predict does not sleep for payload["seconds"].'
@@ -113,7 +113,7 @@ class Burst:
         return self._outstanding - {task for task, _ in history.running}
 
     def lost(self, history: History) -> int:
-        """How many have neither ended nor are anywhere: not in the queue, and not in any worker."""
+        """How many have not ended, and are neither in the queue nor in a worker."""
         somewhere = self.is_sending or history.running or history.unacked or any(history.ready.values())
         if somewhere or not history.answers or any(one.worker for one in history.open.values()):  # one for later
             self._last = time.monotonic()
@@ -124,7 +124,7 @@ class Burst:
         return not self.is_sending and (not self._outstanding or self.lost(history) > 0)
 
     def summary(self, history: History) -> str:
-        """What became of them, as a sentence."""
+        """What happened to them, as a sentence."""
         lost = self.lost(history)
         counts = {**self.outcomes, "not finished yet": self.sent - self.finished - lost}
         counts["lost (neither a queue nor a worker has them)"] = lost
@@ -133,9 +133,9 @@ class Burst:
         return f"{summary} {self.remark}" if self.remark else summary
 
     def withdraw(self, tasks: Collection[str]) -> int:
-        """Take these predictions back, as far as no worker has them, and return how many were not found. Raises Fault.
+        """Take these predictions back out of the queue, and return how many were not found. Raises Fault.
 
-        Those are revoked: the workers that run now discard them.
+        Those that were not found are revoked: the workers that run now discard them.
         """
         ask(self._app.conf.broker_url)
         left = set(tasks)
@@ -157,7 +157,7 @@ class Burst:
                 return
 
     def _send(self, number: int) -> bool:
-        """Send one, however often that has to be tried; whether it could be sent."""
+        """Send one, and try again as often as needed. Return whether it was sent."""
         payload: dict[str, Any] = {"message": f"{number + 1} of {self.number}"}
         if self._seconds is not None:
             payload["seconds"] = self._seconds

@@ -1,4 +1,4 @@
-"""Celery's events of workers and tasks, heard as they come."""
+"""Celery's events of workers and tasks, as they come."""
 
 import os
 import threading
@@ -30,8 +30,8 @@ def hearing(
 ) -> Iterator[threading.Thread]:
     """Call note(event) for each event of workers and producers from now on, in a thread, which is yielded.
 
-    unread() is called for each that cannot be read: whoever may send messages may send events, of whatever form. The
-    thread ends when the broker goes away.
+    unread() is called for each event that cannot be read: a program that may send messages may send events of any form.
+    The thread ends when the broker goes away.
     """
     heard, stop, mark = threading.Event(), threading.Event(), f"{os.getpid()}-{time.monotonic_ns()}"
 
@@ -88,7 +88,8 @@ def hearing(
 
 
 def is_event(event: object) -> TypeGuard[Event]:
-    """Whether it has what every event has: its kind, who sent it, and when, within a day from now; a task has an id."""
+    """Whether an event has what all events have: its kind, its sender, and a time within a day from now; of a task, an
+    id."""
     return (
         isinstance(event, dict)
         and isinstance(event.get("type"), str)
@@ -103,6 +104,7 @@ def is_event(event: object) -> TypeGuard[Event]:
 def switch_events_on(
     app: Celery, workers: list[str] | None = None, connection: Connection | None = None
 ) -> tuple[list[str], list[str]]:
-    """Let workers, by default all, send events of their tasks: their names, and of these who did not do so before."""
+    """Make workers, by default all, send events of their tasks. Return their names, and the names of those that did not
+    send them before."""
     said = ask_workers(app, "enable_events", workers, HEARING, connection)
     return list(said), [name for name, say in said.items() if say == EVENTS_SWITCHED_ON]

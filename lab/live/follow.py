@@ -40,11 +40,11 @@ class Follower:
     sent, received, started, succeeded, failed, retried, rejected, revoked: Celery's event of a task (id; worker, unless
     sent; why, when it failed or is tried again; requeue, when rejected; runtime in seconds, when it succeeded).
     active: what a worker runs (worker; tasks, each with id, process or None, and when it started).
-    pool: the processes of a worker's pool, when others than before, None for each thread. gone: a worker has not been
-    heard since (worker; lost, unless it had said that it ends). takes: from which queues a worker takes messages.
-    suspended: whether it is (worker; is), when that has changed.
+    pool: the processes of a worker's pool, when they have changed; None for each thread.
+    gone: a worker was not heard after this time (worker; lost, unless it had said that it ends).
+    takes: the queues from which a worker takes. suspended: whether a worker is, when that has changed (worker; is).
     asked: the broker's counts come next, and belong to this moment.
-    counts: the broker's: ready, {queue: messages that wait}; unacked, how many workers hold, or None if nobody says.
+    counts: the broker's: ready, {queue: messages that wait}; unacked, how many workers hold, or None if unknown.
     broker: whether it answers; why, if not. unread: how many events, or answers, could not be read so far (number).
     """
 
@@ -102,7 +102,7 @@ class Follower:
                 self._closed.wait(EVERY)
 
     def _repeat_all(self, heard: threading.Thread) -> None:
-        """Ask for everything, each in a thread of its own, until this is closed or one of them finds no broker."""
+        """Ask each question again and again, in a thread of its own, until this is closed or the broker is gone."""
         failed = threading.Event()
         jobs = (self._count, COUNT), (self._ask, EVERY), (self._call_roll, ROLL_CALL)
         threads = [threading.Thread(target=self._repeat, args=(failed, *job), daemon=True) for job in jobs]
@@ -151,7 +151,7 @@ class Follower:
             self._queues.add(queue)
 
     def _call_roll(self, connection: Connection | None) -> None:
-        """Find all workers, also those without heartbeats, and let them send events. Raises Fault."""
+        """Find all workers, even those without heartbeats, and make them send events. Raises Fault."""
         if not (found := self._switch_events_on(None, connection)):
             self._takes_messages()  # or no worker can be asked
         self._see_queues(connection, found)
@@ -213,7 +213,7 @@ class Follower:
         return {"id": task["id"], "process": process, "started": round(task["time_start"], 4)}
 
     def _is_gone(self, worker: str) -> bool:
-        """A worker on this machine may be busy as long as it likes; of another one only its signs are seen."""
+        """Whether a worker is gone. On this machine, its process shows it; elsewhere, only silence does."""
         if worker in self._mains:
             return self._status(worker) in (None, psutil.STATUS_ZOMBIE)
         return time.time() - self._signs[worker] > GONE

@@ -38,7 +38,7 @@ def is_bool(value: object) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is one that can be counted with: NaN, infinity, and numbers below 0 are not."""
+    """Whether it is a number to calculate with: NaN, infinity, and numbers below 0 are not."""
     return isinstance(value, (int, float)) and not is_bool(value) and 0 <= value < NUMBER
 
 
@@ -91,7 +91,7 @@ FIELDS: dict[str, Fields] = {  # of each kind of fact, beside its time; a Follow
 
 
 def is_fact(fact: object) -> bool:
-    """Whether History can take it into account, whoever wrote it."""
+    """Whether History can use it, whoever wrote it."""
     if not isinstance(fact, dict) or not isinstance(kind := fact.get("fact"), str):
         return False
     return kind in FIELDS and has(fact, time=is_number, **FIELDS[kind])
@@ -114,12 +114,13 @@ class Moment(NamedTuple):
 
 @dataclass(slots=True)
 class Attempt:
-    """One way of a prediction through the queue; a prediction that comes back has several, numbered from 1.
+    """One way of a prediction through the queue. A prediction that goes back into the queue has several, numbered from
+    1.
 
-    Times are seconds since 1970, None for what was not heard. process is a process id of the worker's pool, None
-    when nobody saw it; seen is when we last heard that it runs. outcome is None while it goes on, and then succeeded,
-    failed, retried, revoked, returned (its message went back into the queue) or lost (its worker has it no more, and
-    nobody heard of its end).
+    Times are seconds since 1970, None if not heard. process is a process id of the worker's pool, None if not seen;
+    seen is when we last heard that it runs. outcome is None until it ends. Then it is succeeded, failed, retried,
+    revoked, returned (its message went back into the queue) or lost (its worker does not have it any more, and its end
+    was not heard).
     """
 
     id: str
@@ -145,15 +146,15 @@ class Attempt:
 
 
 class History:
-    """What is so now: open, {id: its latest Attempt that goes on}; running, {(id, worker): Attempt that has begun};
-    pools, {worker: its processes, None for a thread}; takes, {worker: the queues it takes from}; suspended, the workers
-    that are; ready, {queue: messages that wait there}; unacked, how many workers hold; answers, whether the broker
-    does, and why not.
+    """Now: open, {id: its latest Attempt that goes on}; running, {(id, worker): Attempt that has begun}; pools,
+    {worker: its processes, None for a thread}; takes, {worker: the queues it takes from}; suspended, the workers that
+    are; ready, {queue: messages that wait there}; unacked, how many workers hold; answers, whether the broker does, and
+    why not.
 
-    And what was: ended, the Attempts that have ended; heard (of), done and failed, how many predictions; total, how
-    many there were when the broker was last asked, with those in the queue; moment, the Moment when it was; counts,
-    (time, ready, unacked); sizes, (time, worker, its processes); incidents, (begin, end, what happened); unread, how
-    many events could not be read; error, with which the last one failed.
+    Until now: ended, the Attempts that have ended; heard (of), done and failed, how many predictions; total, how many
+    there were when the broker was last asked, with those in the queue; moment, the Moment when it was; counts, (time,
+    ready, unacked); sizes, (time, worker, its processes); incidents, (begin, end, what happened); unread, how many
+    events could not be read; error, with which the last one failed.
     """
 
     def __init__(self) -> None:
@@ -211,7 +212,7 @@ class History:
         return sum(map(len, self.pools.values()))
 
     def note(self, fact: Fact) -> None:
-        """Take one fact into account."""
+        """Take in one fact."""
         time = fact["time"]
         self.begin = min(self.begin or time, time)
         self.now = max(self.now or time, time)

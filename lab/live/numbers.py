@@ -1,4 +1,4 @@
-"""What happens, in numbers."""
+"""The numbers of what happens now."""
 
 import time
 from collections import deque
@@ -54,7 +54,7 @@ class Numbers:
 
     @property
     def _span(self) -> float:
-        """Seconds over which the speed is taken: those that work at the same time end at the same time."""
+        """Seconds in which the speed is measured: predictions that run at the same time end at the same time."""
         return max(SPAN, 2 * (self.worked.value or 0))
 
     @property
@@ -68,7 +68,7 @@ class Numbers:
 
     @property
     def sent(self) -> int:
-        """How many there are, with those that waited before; of a burst, how many it has sent."""
+        """How many predictions there are, those that waited before included; of a burst, how many it has sent."""
         if self.burst:
             return self.burst.sent
         moment = self.moment
@@ -76,12 +76,12 @@ class Numbers:
 
     @property
     def age(self) -> float | None:
-        """Seconds since the broker has counted; None before."""
+        """Seconds since the broker last counted; None before the first time."""
         return time.time() - self.history.counts[-1][0] if self.history.counts else None
 
     @property
     def moment(self) -> Moment:
-        """What the broker counted last, with what was so then; when that is long ago, with what is so now."""
+        """The broker's last counts, with the other numbers of that moment; if that is long ago, with those of now."""
         history = self.history
         moment = history.moment or Moment(None, None, 0, 0, 0)
         if self.age is None or self.age > STALE:
@@ -90,12 +90,12 @@ class Numbers:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a burst can begin: what is there before is known, also of the workers' pools, if there are any."""
+        """Whether a burst can begin: what was there before is known, the workers' pools too if there are any."""
         return bool(self.history.moment and (self.history.pools or self.elapsed > STALE))
 
     @property
     def is_settled(self) -> bool:
-        """Whether the broker has counted after all that has ended, and nothing is with a worker any more."""
+        """Whether the broker has counted after the last prediction ended, and no worker holds a message."""
         done = self.history.done + self.history.failed
         return not self.moment.unacked and self.moment.done + self.moment.failed == done
 
@@ -110,7 +110,7 @@ class Numbers:
 
     @property
     def trouble(self) -> str | None:
-        """What is in the way, as a sentence."""
+        """What stops the predictions, as a sentence."""
         history = self.history
         if history.answers is False:
             return f"Waiting … {history.why}"

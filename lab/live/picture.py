@@ -51,7 +51,7 @@ Span = tuple[float, float]  # begin and end, seconds since 1970
 
 
 class Work(NamedTuple):
-    """An Attempt that began: until it ended, or until now, and at which worker."""
+    """An Attempt that began: at which worker, and until when; now, if it has not ended."""
 
     begin: float
     end: float
@@ -73,7 +73,7 @@ class Life(NamedTuple):
 
 @dataclass
 class Row:
-    """What one process did, and those after it whose lives do not overlap with its own."""
+    """What one process did, and later processes that lived after it."""
 
     lives: list[Life] = field(default_factory=list)
     works: list[Work] = field(default_factory=list)
@@ -101,7 +101,7 @@ def works(history: History) -> list[Work]:
 
 
 def lives(history: History) -> dict[str, list[Life]]:
-    """Of each worker, by begin: from when a process was first seen, or worked, to the last."""
+    """The Lives of each worker's processes, by begin: from the first to the last time that each was seen or worked."""
     first: dict[tuple[str, int | None], float] = {}
     last: dict[tuple[str, int | None], float] = {}
     for begin, end, worker, attempt in works(history):
@@ -124,9 +124,9 @@ def lives(history: History) -> dict[str, list[Life]]:
 
 
 def rows(history: History) -> dict[str, list[Row]]:
-    """Of each worker, at most ROWS in all, those of the busiest workers first.
+    """The Rows of each worker: at most ROWS in all, first those of the busiest workers.
 
-    An attempt whose process nobody saw is in a row that had room for it.
+    An attempt whose process is unknown is in a row that has room for it.
     """
     found: defaultdict[str, list[Row]] = defaultdict(list)
     of_process: dict[tuple[str, int | None], Row] = {}
@@ -179,7 +179,7 @@ def merged(spans: Iterable[Span], gap: float) -> list[Span]:
 
 
 def first_sign(history: History) -> tuple[float, bool]:
-    """When the first prediction was sent, or, when nobody said so, heard of, and which of both it is."""
+    """When the first prediction was sent, and True; or, if unknown, when it was first heard of, and False."""
     those = [*history.ended, *history.open.values()]
     heard = [time for one in those for time in (one.received, one.started, one.ended) if time]
     sent = min((one.sent for one in those if one.sent), default=None)
@@ -187,7 +187,7 @@ def first_sign(history: History) -> tuple[float, bool]:
 
 
 def last_end(history: History) -> float | None:
-    """When the last prediction ended; None while one goes on."""
+    """When the last prediction ended; None while one still runs or waits."""
     ends = [one.ended for one in history.ended if one.ended]
     return None if history.open or history.running else max(ends, default=None)
 
@@ -291,7 +291,7 @@ def draw_incidents(panels: Sequence[Axes], history: History, start: float, end: 
 
 
 def draw_pool(panel: Axes, history: History, start: float, end: float) -> None:
-    """The number of pool processes as steps, with each change written to it."""
+    """The number of pool processes as steps, with each change written beside it."""
     there = [life for those in lives(history).values() for life in those]
     ended = [(life.end, -1) for life in there if life.end < min(end, history.now)]
     changes = sorted([(life.begin, 1) for life in there] + ended)
@@ -317,7 +317,7 @@ def draw_pool(panel: Axes, history: History, start: float, end: float) -> None:
 
 
 def draw_rows(panel: Axes, groups: dict[str, list[Row]], history: History, start: float, end: float) -> None:
-    """A row for each process: when it was there, what it did, and, below, when something waited that it did later."""
+    """A row for each process: when it existed, what it ran, and, as a grey line below, when that was still queued."""
     place, shaded = 0, 0
     ticks: list[float] = []
     labels: list[str] = []
@@ -373,7 +373,7 @@ def bars(panel: Axes, spans: list[Span], place: float, height: float, colour: st
 
 
 def shades(panel: Axes, spans: list[Span], place: float, colour: str, start: float, end: float) -> None:
-    """Many bars as one row of columns, each the darker the more of its time is covered."""
+    """Many bars as one row of columns: the more of its time is covered, the darker a column is."""
     columns = numpy.linspace(0, end - start, COLUMNS + 1)
     begins, ends = (numpy.sort([span[side] - start for span in spans]) for side in (0, 1))
     covered = numpy.diff(since(begins, columns) - since(ends, columns)) * COLUMNS / (end - start)
@@ -384,6 +384,6 @@ def shades(panel: Axes, spans: list[Span], place: float, colour: str, start: flo
 
 
 def since(times: numpy.ndarray, columns: numpy.ndarray) -> numpy.ndarray:
-    """At each column, the seconds that have gone by since each of these times, added up."""
+    """At each column, the sum of the seconds since each of these times."""
     before = numpy.searchsorted(times, columns)
     return before * columns - numpy.concatenate([[0], numpy.cumsum(times)])[before]

@@ -42,7 +42,7 @@ class Recording:
         return self.history.heard > 0
 
     def take(self) -> list[Attempt]:
-        """Take what was told since the last time, and return the attempts that ended in it."""
+        """Take in all facts since the last time, and return the attempts that ended in them."""
         for fact in self._follower.facts():
             self._file.write(json.dumps(fact) + "\n")
             self.history.note(fact)

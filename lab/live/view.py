@@ -48,7 +48,7 @@ def as_line(numbers: Numbers) -> str:
 
 
 def as_screen(numbers: Numbers, where: Address, most: int) -> Group:
-    """All numbers for a terminal. most is the greatest number of messages that has waited so far."""
+    """All numbers for a terminal. most is the largest number of messages that has waited so far."""
     history, moment = numbers.history, numbers.moment
     head = Table.grid(padding=(0, 3))
     head.add_row("sent", "Ready", "Unacked", "running", "done", "failed", "speed", style="dim")
@@ -90,7 +90,7 @@ def as_screen(numbers: Numbers, where: Address, most: int) -> Group:
 
 
 def named(name: str) -> Text:
-    """A name from elsewhere: no markup, no control sequences, and no longer than there is room."""
+    """A name from elsewhere, without markup and control sequences, cut to the room that there is."""
     return Text(printable(name, 40))
 
 
@@ -115,7 +115,7 @@ def progress(burst: Burst, remaining: float | None) -> Table:
 
 
 class Screen:
-    """Shows Numbers: in place where there is a terminal, otherwise as a line each second in which one has changed."""
+    """Shows Numbers: in place in a terminal; otherwise as a line, each second in which a number has changed."""
 
     def __init__(self, numbers: Numbers, where: Address):
         self._numbers, self._where, self._most = numbers, where, 1
@@ -164,7 +164,7 @@ def show_live(
 ) -> bool:
     """Show what happens, and return whether the burst has finished: Ctrl-C ends this earlier.
 
-    heed() raises KeyboardInterrupt when Ctrl-C came in a moment in which Python could not.
+    heed() raises KeyboardInterrupt if Ctrl-C came at a moment when Python could not raise it.
     """
     numbers = Numbers(recording, burst)
 

@@ -19,7 +19,7 @@ class UnreadableAddress(Wrong):
 
 
 class Address:
-    """The parts of a broker's or result backend's URL that a person asks about."""
+    """The parts of a broker's or result backend's URL."""
 
     def __init__(self, url: str) -> None:
         if reason := why_unreadable(url):
@@ -52,12 +52,12 @@ class Address:
 
 
 def hidden(url: object) -> str:
-    """An address as it is written, with ** for its password. It need not be a readable one."""
+    """An address as it is written, with ** for its password, even if it cannot be read."""
     return re.sub(r"^((?>\W*(?:\w+:/+)?)[^:]*):.*@", r"\1:**@", str(url), flags=re.DOTALL)
 
 
 def why_unreadable(url: object) -> str | None:
-    """What makes an address one that Celery cannot read, in words; None when nothing does."""
+    """Why Celery cannot read an address, in words; None if it can."""
     if isinstance(url, tuple):
         return "it is not a text but a tuple: there is a comma after it"
     if not isinstance(url, str):
@@ -77,7 +77,7 @@ def why_unreadable(url: object) -> str | None:
 
 
 def place(url: object) -> str:
-    """Where an address stands that is the broker's or the result backend's: in words that follow "in"."""
+    """Where the broker's or result backend's address is set, in words that can follow "in"."""
     for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
         if url and os.environ.get(name) == url:
             return f"{name}, which this terminal uses instead of celeryconfig.py (`unset {name}` removes it)"

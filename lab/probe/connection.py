@@ -1,4 +1,4 @@
-"""How the lab connects to what it asks: once, with an end to it."""
+"""How the lab connects to what it asks: one try, with a time limit."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ PEOPLE = 1000  # the first user id of a person; Linux gives its system accounts 
 
 
 def listeners(port: int) -> set[int]:
-    """The user ids that listen at a port of this machine; none where that cannot be seen, as on macOS."""
+    """The user ids that listen at a port of this machine; none where that cannot be seen, for example on macOS."""
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(OSError), open(table) as lines:
@@ -25,7 +25,7 @@ def listeners(port: int) -> set[int]:
 
 
 def stranger(port: int) -> str | None:
-    """Who, of the people on this machine, listens at this port, if not the one who asks: "the user 'ada'", or None.
+    """Which other person on this machine listens at this port: "the user 'ada'", or None.
 
     System accounts (RabbitMQ's, Redis's, and root, for Docker) serve everybody. A lab of root's does not.
     """
@@ -69,7 +69,7 @@ def port_holder(port: int) -> str | None:
 
 
 def takes_connections(port: int) -> bool:
-    """Whether somebody listens at this port of localhost, whatever address that is here."""
+    """Whether something listens at this port of localhost, at any of its addresses."""
     try:
         socket.create_connection(("localhost", port), ANSWER).close()
     except OSError:

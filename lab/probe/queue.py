@@ -1,4 +1,4 @@
-"""What is in a queue, asked of the broker itself."""
+"""What is in a queue, as the broker itself says."""
 
 import json
 from contextlib import suppress
@@ -99,9 +99,9 @@ def first_message(app: Celery, queue: str) -> Message | None:
 
 
 def flaw(message: Message) -> str | None:
-    """What ends every worker that meets this message, as words; None when there is nothing.
+    """What in this message ends every worker that takes it, in words; None if nothing does.
 
-    Other faults do no harm: a worker throws such a message away, and says so.
+    Other mistakes do no harm: a worker throws such a message away, and says so.
     """
     headers = message.headers or {}
     if "task" not in headers:

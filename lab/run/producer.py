@@ -121,9 +121,9 @@ class Publishing:
 
 
 class Results:
-    """The results of the tasks sent by this process, each told once when it is stored, and before() was called.
+    """The results of the tasks that this process sent. Each is told once, when it is stored, after before() was called.
 
-    before tells what the worker has printed until then.
+    before() tells what the worker has printed until then.
     """
 
     def __init__(self, app: Celery, tell: Tell, before: Callable[[], None]) -> None:

@@ -1,5 +1,6 @@
 """What is installed, here and in the image, is the same tomorrow: requirements and constraints say all of it."""
 
+import re
 from importlib import metadata
 from pathlib import Path
 
@@ -53,3 +54,15 @@ def test_the_image_is_the_labs_own():
 
 def test_no_address_of_an_index_is_in_what_is_pinned():
     assert "://" not in (ROOT / "constraints.txt").read_text() + (STUB / "constraints.txt").read_text()
+
+
+def test_exercise_10_names_the_images_that_the_lab_has():
+    """In its hints too, which no updater reads."""
+
+    def images(file):
+        return set(re.findall(r"^(?:\s*image:|FROM) (\S+)", file.read_text(), re.MULTILINE))
+
+    ours = images(ROOT / "docker-compose.yml") | images(ROOT / "Dockerfile")
+    named = [STUB / "docker-compose.yml", STUB / "Dockerfile", STUB.parent / "hints.md"]
+    for file in [*named, STUB.parent / "solution" / "docker-compose.yml"]:
+        assert images(file) and images(file) <= ours, file

@@ -6,12 +6,14 @@ if ! command -v apt-get >/dev/null; then
     echo "Please install $* with this machine's package manager (on macOS: brew install ${1%-server})." >&2
     exit 1
 fi
+gathered=$PWD/offline/$(. /etc/os-release && echo "$ID$VERSION_ID")-$(dpkg --print-architecture 2>/dev/null)/$1
 if [ "$(id -u)" = 0 ]; then
     sudo=
 elif sudo -n true 2>/dev/null; then
     sudo="sudo -n"
 else
-    echo "This needs an administrator. Type \`sudo apt-get install $*\`, and then the same as before once more." >&2
+    [ -d "$gathered" ] && install="sh lab/setup/apt.sh" || install="apt-get install"
+    echo "This needs an administrator. Type \`sudo $install $*\`, and then the same as before once more." >&2
     exit 1
 fi
 
@@ -21,7 +23,6 @@ quietly() { # $sudo is a list of words of our own
 
 echo "Installing $* …"
 packages=$*
-gathered=$PWD/offline/$(. /etc/os-release && echo "$ID$VERSION_ID")-$(dpkg --print-architecture)/$1
 set --
 for deb in "$gathered"/*.deb; do
     [ ! -e "$deb" ] || dpkg -s "$(dpkg-deb -f "$deb" Package)" 2>/dev/null | grep -q '^Status: .* installed' ||

@@ -259,10 +259,12 @@ def test_packages_that_make_offline_gathered_need_no_network(bare):
     assert line.endswith(f"install -y --no-install-recommends {gathered}/rabbitmq-server.deb")
     script(programs, "apt-get", """echo "$@" >>apt.log; case "$*" in *.deb) exit 1;; esac""")
     assert bare.run("sh", "lab/setup/apt.sh", "rabbitmq-server", PATH=str(programs))[1] == 0
-    assert [line.split()[-1] for line in (bare.path / "apt.log").read_text().splitlines()[-2:]] == [
-        "update",
-        "rabbitmq-server",
-    ]
+    ends = [line.split()[-1] for line in (bare.path / "apt.log").read_text().splitlines()]
+    assert ends[-2:] == ["update", "rabbitmq-server"]  # where they are refused, a network may help
+    script(programs, "id", "echo 1000")
+    script(programs, "sudo", "exit 1")
+    printed, _ = bare.run("sh", "lab/setup/apt.sh", "rabbitmq-server", PATH=str(programs))
+    assert "Type `sudo sh lab/setup/apt.sh rabbitmq-server`, and then the same as before once more." in printed
 
 
 @pytest.mark.parametrize("end", ["", "import sys; del sys.orig_argv; sys.version_info = (3, 9)"])

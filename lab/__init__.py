@@ -4,13 +4,13 @@ Each Python in .venv imports this first, because lab.pth there says so. So `lab`
 student's. And this looks at the current folder before anything is imported from it.
 """
 
-from __future__ import annotations  # an old Python, too, gets as far as to say that it is old
+from __future__ import annotations  # an old Python must get far enough to say that it is old
 
 import _signal as signal  # type: ignore[import-not-found]  # whose other half is not built in
 import os
 import sys
 
-LOADED = frozenset(sys.modules)  # nothing can hide these any more
+LOADED = frozenset(sys.modules)  # already imported, so nothing can hide these
 WORDS = getattr(sys, "orig_argv", ["-m", "lab"])  # Python 3.9 has none
 COMMAND = (sys.argv[:1] == ["-m"] and ("-m", "lab") in zip(WORDS, WORDS[1:])) or (  # noqa: B905
     os.path.realpath(sys.argv[0]) == os.path.realpath(os.path.join(sys.prefix, "bin", "lab"))
@@ -24,7 +24,7 @@ def hiding() -> tuple[str, str] | None:
 
     try:
         here, entries = os.getcwd(), sorted(os.listdir())
-    except OSError:  # said by whoever needs the folder
+    except OSError:  # the code that needs the folder says so
         return None
     elsewhere = [path for path in sys.path if path not in ("", here)]
     for entry in entries:

@@ -8,7 +8,7 @@ import tempfile
 import traceback
 from inspect import cleandoc
 
-# They move the cursor, change colours or the direction of writing, or stand in no file of XML.
+# They move the cursor, change colours or the direction of writing, or are not allowed in XML.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 REMEDIES: dict[int | None, str] = {  # an OSError that a program makes by hand has no number
     errno.ENOSPC: "The disk is full: make room, and try again",

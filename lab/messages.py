@@ -64,7 +64,7 @@ def _take_back(connection: Connection, queue: str, tasks: set[str], deadline: fl
 def _take_back_from_redis(connection: Connection, queue: str, tasks: set[str], deadline: float) -> None:
     redis_, at = connection.default_channel.client, 0
     while tasks and time.monotonic() < deadline and (page := redis_.lrange(queue, at, at + 999)):
-        at += len(page)  # from the newest on: what others send meanwhile moves this page further, and hides none
+        at += len(page)  # newest first: messages that others send meanwhile shift the pages, but hide no message
         for message in page:
             if (task := _task_of(message)) in tasks and redis_.lrem(queue, 1, message):
                 tasks.discard(task)

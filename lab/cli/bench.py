@@ -27,7 +27,7 @@ def start(verbose: bool) -> None:
     lab = Lab(student.app(), tell)
     times = [(time.time() - begin, "imports")]
     piped = not sys.stdin.isatty()
-    shown, stored, mended = (Repeated() for _ in range(3))  # each has a thread, for it may wait for a server
+    shown, stored, mended = (Repeated() for _ in range(3))  # each has a thread, because it may wait for a server
     try:
         lab.start_servers()
         heed_interrupt()

@@ -19,7 +19,7 @@ from lab.course.watch import fingerprint, wait_for_change
 from lab.fault import Fault, plain
 from lab.paths import ROOT
 
-AGAIN = 10  # seconds until a check is tried again that failed for what goes away by itself
+AGAIN = 10  # seconds until a check is repeated whose Fault is temporary
 
 
 class Number(click.ParamType):
@@ -103,7 +103,7 @@ def ask_to_predict(exercise: Exercise, progress: Progress) -> None:
         return letter
 
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="replace")  # what is no text is no letter either
+        sys.stdin.reconfigure(errors="replace")  # bytes that are no text are no letter either
     click.echo(filled(f"Predict: {question}", columns()))
     for letter, text in choices.items():
         line(f"{letter})", text)
@@ -235,7 +235,7 @@ def watch(heed_interrupt: Callable[[], None], exercise: Exercise | None) -> None
     before = None
     while exercise:
         ask_to_predict(exercise, progress)
-        if before:  # as long as nothing is done for it, it cannot have been learned
+        if before:  # if the student has done nothing for it, nothing was learned
             number = exercise.number
             click.echo(f"It is checked when you change or start something. `lab check {number}` checks at once.")
             wait_for_change(before, heed_interrupt)

@@ -77,13 +77,13 @@ def process_of(exercise: Exercise) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "lab.course.checking", str(exercise.path)]
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
     process = subprocess.Popen(command, stdin=nowhere, stdout=pipe, stderr=nowhere, text=True, start_new_session=True)
-    killer = threading.Timer(2 * exercise.deadline, kill_all, [process])  # for code that swallows every exception
+    killer = threading.Timer(2 * exercise.deadline, kill_all, [process])  # for code that catches every exception
     killer.start()
     try:
         yield process
     finally:
         try:
-            process.terminate()  # which lets an interrupted check take back what it has sent
+            process.terminate()  # so that an interrupted check can take back what it has sent
             process.wait()
         finally:
             killer.cancel()

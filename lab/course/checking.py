@@ -23,13 +23,15 @@ class Late(BaseException):
 def main(folder: Path) -> NoReturn:
     """Check the exercise in folder, and write what is found to standard output."""
     lines, checker = os.fdopen(os.dup(1), "w"), os.getpid()
-    os.register_at_fork(after_in_child=lambda: os.close(lines.fileno()))  # a process left behind keeps nobody waiting
+    os.register_at_fork(
+        after_in_child=lambda: os.close(lines.fileno())
+    )  # so that a process that stays behind keeps nobody waiting
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what the student's files print is not ours
 
     def say(**what: Any) -> None:
         if os.getpid() != checker:
             os._exit(0)  # a file that was imported has forked, and one check is enough
-        lines.write(f"\n{json.dumps(what)}\n")  # apart from whatever the student's files wrote there
+        lines.write(f"\n{json.dumps(what)}\n")  # on a line of its own, whatever the student's files wrote there
         lines.flush()
 
     def give_up(fault: Fault) -> None:
@@ -46,7 +48,7 @@ def main(folder: Path) -> NoReturn:
     exercise = Exercise(folder)
     signal.signal(signal.SIGTERM, interrupted)
     signal.signal(signal.SIGALRM, too_late)
-    signal.setitimer(signal.ITIMER_REAL, exercise.deadline, 1)  # and again: code that swallows it gets the next one
+    signal.setitimer(signal.ITIMER_REAL, exercise.deadline, 1)  # and again each second: code may catch the first one
     try:
         try:
             for fact in exercise.check(Desk(lambda what: say(waiting=what))):
@@ -63,7 +65,7 @@ def main(folder: Path) -> NoReturn:
     except Exception as error:
         give_up(of_our_own(error))
     say(complete=True)
-    os._exit(0)  # threads that still listen do not keep it
+    os._exit(0)  # without waiting for threads that still listen
 
 
 def why_late(late: Late, awaited: str, seconds: float) -> Fault:

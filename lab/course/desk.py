@@ -64,7 +64,7 @@ def unhurried() -> Iterator[None]:
 
 def broker_of(process: psutil.Process) -> Address:
     """Address of the broker that a process started in the student's folder uses. Raises psutil.Error."""
-    # By key, as it is in the files: the attribute prefers this terminal's environment. Without any, Celery takes amqp://.
+    # By key, as in the file: the attribute would use this terminal's environment. Without a value, Celery uses amqp://.
     return Address(told_broker(process) or student.app().conf["broker_url"] or "amqp://")
 
 
@@ -287,7 +287,7 @@ class Desk:
                 why = "with `--pool=solo` it does one thing at a time, and now a prediction runs"
                 return NotReady(pid=process.pid, why=why)
             number = consumers(self.app, self.queue)
-            if not number:  # one that still takes messages has not been told to end
+            if not number:  # a worker that still takes messages was not told to end
                 perhaps = "perhaps " if number is None else ""
                 return NotReady(
                     pid=process.pid, why=f"{perhaps}it was told to end, and finishes the predictions that run"
@@ -346,7 +346,9 @@ class Desk:
         know what is revoked, so they expire soon too. Meanwhile, own_predictions are heard as well.
         """
         sent: list[Prediction] = []
-        mark = f"{os.getpid()}-{time.monotonic_ns()}"  # revoked by it, a task leaves no result; by its id, it does
+        mark = (
+            f"{os.getpid()}-{time.monotonic_ns()}"  # a task revoked by this mark leaves no result; by its id, it would
+        )
         options = {"ignore_result": True, "expires": EXPIRES} | options | {"stamped_headers": ["check"], "check": mark}
         self._heard = {}
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from lab.live.events import Event
 
-CHECKS = "check-"  # how the ids of tasks begin that a check has sent
+CHECKS = "check-"  # the start of the ids of a check's own tasks
 
 
 def is_of_a_check(task: str) -> bool:

@@ -22,7 +22,7 @@ from celery.signals import before_task_publish
 from lab.fault import Wrong, in_own_line, own_line
 
 TASK = "my_ml_app.predict"
-POOL = 10  # connections: who asks workers, listens and sends at the same time would wait for ever with the student's 1
+POOL = 10  # connections: with the student's 1, a program that asks workers, listens and sends would wait forever
 
 
 class NotImportable(Wrong):
@@ -215,7 +215,7 @@ def settings() -> dict[str, Any]:
             raise OtherFormat(name=name, value=value)
     try:
         ZoneInfo(found.get("timezone") or "UTC")
-    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):  # which a name of a folder raises
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):  # raised for the name of a folder
         raise NoTimeZone(value=found["timezone"]) from None
     return found
 

@@ -20,8 +20,8 @@ from lab.probe.connection import ANSWER, AWAY
 from lab.probe.login import ask
 from lab.probe.workers import ask_workers
 
-AGAIN = 1  # seconds until what could not be sent is tried again
-QUIET = 5  # seconds in which nothing happens, and nobody has a prediction, until it is called lost
+AGAIN = 1  # seconds until a failed send is tried again
+QUIET = 5  # seconds without any event after which a prediction that nobody has is called lost
 
 
 class Burst:
@@ -47,7 +47,7 @@ class Burst:
         self._thread = threading.Thread(target=self._send_all, daemon=True)
         self._begin: float | None = None
         self._last = time.monotonic()
-        task.app.conf.task_send_sent_event = True  # so that whoever follows knows since when each waits
+        task.app.conf.task_send_sent_event = True  # so that the view knows since when each one waits
 
     def start(self, before: int = 0) -> None:
         """Begin to send. before is how many messages are already in the queue or with workers."""

@@ -16,8 +16,8 @@ from lab.probe.wait import wait_until
 from lab.probe.workers import ask_workers
 
 LOOK = 0.1  # seconds between two looks for events
-HEARING = 1  # seconds in which every worker answers a question to all of them
-DAY = 24 * 3600  # seconds: an event from before, or after, has a clock that says nothing
+HEARING = 1  # seconds in which every worker answers a question to all workers
+DAY = 24 * 3600  # seconds: if an event is further from now, its clock is wrong
 TTL = 60  # seconds that an event waits for a busy follower; Celery's 5 would lose the end of a large burst
 EVENTS_SWITCHED_ON = {"ok": "task events enabled"}  # what a worker answers that sent none of its tasks
 
@@ -48,7 +48,7 @@ def hearing(
             hear(event)
 
     def listen() -> None:
-        # Not Celery's own loop, which ends at the first message that it cannot read, and its queue with it.
+        # Not Celery's own loop: that ends, and its queue too, at the first message that it cannot read.
         with suppress(*AWAY), app.connection_for_read(transport_options=ONCE) as connection:
             queue = app.events.Receiver(connection, queue_ttl=TTL).queue
             options = {"callbacks": [receive], "no_ack": True, "accept": ["json"]}
@@ -71,7 +71,7 @@ def hearing(
         return heard.wait(LOOK)
 
     listener = threading.Thread(target=listen, daemon=True)
-    # A connection of its own: the app's pool may have one only, for whoever sends.
+    # A connection of its own: the app's pool may have only one, and the program that sends needs it.
     with (
         app.connection_for_write(transport_options=ONCE) as connection,
         app.events.Dispatcher(connection, buffer_while_offline=False) as announcer,
@@ -79,7 +79,7 @@ def hearing(
         connection.connect()
         listener.start()
         try:
-            # With Redis, events that come before the first look for them are lost: so hear one's own first.
+            # With Redis, events that come before the first look are lost. So first send one, and wait to hear it.
             wait_until(announced, HEARING)
             yield listener
         finally:

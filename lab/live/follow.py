@@ -26,7 +26,7 @@ EVERY = 0.5  # seconds between two rounds of questions to workers
 COUNT = 0.25  # seconds between two questions to the broker
 ROLL_CALL = 5  # seconds between two calls to all workers to send events; Flower's come as often
 GONE = 15  # seconds without a sign of a worker elsewhere; its heartbeat comes every 2
-QUEUES = 50  # that are counted: whoever may send events may name as many as they like
+QUEUES = 50  # that are counted: a program that may send events could name any number of queues
 MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)  # what reading something odd raises
 KINDS = {"sent", "received", "started", "succeeded", "failed", "retried", "rejected", "revoked"}
 WHY = 200  # characters of an error that are kept
@@ -56,7 +56,7 @@ class Follower:
         self._pools: dict[str, list[int | None]] = {}  # worker: its processes
         self._mains: dict[str, int] = {}  # worker: its main process, if it runs on this machine
         self._suspended: set[str] = set()  # workers that are
-        self._leaving: set[str] = set()  # workers that have said that they end, and may yet finish what they run
+        self._leaving: set[str] = set()  # workers that have said that they end, but may still finish what they run
         self._unread = self._unread_told = 0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -120,7 +120,7 @@ class Follower:
             while not failed.is_set():
                 try:
                     job(connection)
-                except MALFORMED:  # an answer that is none: whoever may send messages may answer
+                except MALFORMED:  # not a real answer: any program that may send messages can answer
                     self._could_not_read()
                 failed.wait(every)
 

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, Self, TypeGuard
 
 from lab.fault import Fault
 
-FINAL = {"succeeded", "failed", "revoked"}  # how a prediction ends; another outcome is followed by another attempt
-MISSING = 3  # seconds after which an attempt has ended that its worker does not run any more
-COUNTS = 4  # in a row that say how many predictions there are
-RECENT = 2000  # attempts whose end is remembered, since facts about one attempt come on several ways
-NAME = 255  # bytes of an id, or of the name of a worker or a queue: more than that no broker takes
-NUMBER = 1e15  # where numbers stop making sense
+FINAL = {"succeeded", "failed", "revoked"}  # how a prediction ends; after another outcome comes another attempt
+MISSING = 3  # seconds: an attempt that its worker has not run for so long has ended
+COUNTS = 4  # how many counts in a row decide how many predictions there are
+RECENT = 2000  # attempts whose end is remembered, because facts about one attempt come in several ways
+NAME = 255  # bytes of an id, or of a worker's or queue's name: no broker takes more
+NUMBER = 1e15  # larger numbers make no sense
 PROCESSES = 10_000  # of a pool
 LINE = 10_000_000  # characters of a fact in a file
 
@@ -315,7 +315,7 @@ class History:
         attempt = self.running.get((fact["id"], fact["worker"])) or self._taken_by(fact["id"], fact["worker"])
         if before and before.worker == fact["worker"] and not (attempt and attempt.worker):
             if before.outcome != "lost":
-                return None  # Celery says twice how some end: rejected, and failed
+                return None  # for some, Celery reports two ends: rejected, and failed
             if attempt:  # nobody has taken it since: its worker was frozen, or silent, and is back
                 del self.open[fact["id"]]
             if position := next((at for at in range(1, len(self.ended) + 1) if self.ended[-at] is before), None):
@@ -376,7 +376,7 @@ class History:
         ready = sum(self.ready.values())
         self.moment = Moment(ready, self.unacked, running, done, failed)
         there = ready + taken, self.moment.there + done + failed
-        # A message that is tried again, or given back, is in two places for a moment, as far as anybody can see.
+        # A message that is tried again, or given back, seems to be in two places for a moment.
         lately = min(self._there[-1][1], there[1])
         self._there.append(there)
         self.total = max(self.total, min(one for one, _ in self._there), lately)

@@ -9,7 +9,7 @@ from lab.live.history import Moment
 from lab.live.recording import Recording
 
 LOOK = 0.2  # seconds between two looks at what has happened
-SPAN = 5  # seconds over which the speed is taken, at least
+SPAN = 5  # seconds in which the speed is measured, at least
 STALE = 3  # seconds after which the broker's counts are called old
 
 

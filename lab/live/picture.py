@@ -23,11 +23,11 @@ from lab.live.history import Attempt, History
 WIDTH = 10  # inches; at DPI, the width of a README
 DPI = 120
 LEAD = 0.01  # of the picture's width: before the first message, and after the last thing that happened
-MARKS = 16  # changes of the pool's size that there is room to write to
+MARKS = 16  # changes of the pool's size that there is room to write down
 INCIDENTS = 40  # that are drawn
 LETTER = 0.0065  # width of a letter, as a share of the picture's
-EDGE = 6  # columns that a bar has at least, to be given an edge
-COLUMNS = 1000  # of the picture: between two of them nobody can tell bars apart
+EDGE = 6  # a bar with fewer columns gets no edge
+COLUMNS = 1000  # of the picture: bars that are closer cannot be told apart
 ROW, LEAST = 0.22, 3  # inches of a row, and of all rows
 MOST = 24  # inches of all rows
 ROWS = 120  # that are drawn
@@ -117,7 +117,7 @@ def lives(history: History) -> dict[str, list[Life]]:
         begins |= {process: min(seen, first.get((worker, process), seen)) for process in now - before}
         newest = min((begins[process] for process in now - before), default=time)
         for process in before - now:
-            # Whoever takes its place may have begun before it was seen that this one had ended.
+            # The process that replaces it may have begun before this one was seen to have ended.
             end = min(time, newest)
             found[worker].append(Life(begins.pop(process), max(end, last.get((worker, process), end)), process))
     return {worker: sorted(those) for worker, those in found.items() if those}
@@ -155,7 +155,9 @@ def rows(history: History) -> dict[str, list[Row]]:
         row = of_process.get((work.worker, work.attempt.process))
         if row is None:
             free = [row for row in found[work.worker] if has_room(row, taken[id(row)], work)]
-            row = min(free, key=lambda row: row.free, default=None) or new_row(work.worker)  # that has idled longest
+            row = min(free, key=lambda row: row.free, default=None) or new_row(
+                work.worker
+            )  # the one that has been idle longest
         if row:
             row.works.append(work)
             row.free = work.end
@@ -199,7 +201,7 @@ def true_counts(history: History) -> list[Count]:
     """What the broker counted, at the times when it had become so."""
     counts, last = history.counts, last_end(history)
     after = bisect(counts, last, key=lambda count: count[0]) if last else len(counts)
-    if last and after < len(counts) and counts[after][2] == 0:  # seen later, when it was asked, and true since last
+    if last and after < len(counts) and counts[after][2] == 0:  # the broker said so later, but it was true since then
         counts = [*counts[:after], (last, *counts[after][1:]), *counts[after:]]
     return [
         count for before, count in zip([None, *counts], counts, strict=False) if not before or before[1:] != count[1:]

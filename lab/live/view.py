@@ -20,10 +20,10 @@ from lab.probe.address import Address
 from lab.probe.wait import wait_until
 
 LINE = 1  # seconds between two lines, where there is no terminal
-LAST = 2  # seconds after a burst in which the broker may count that nothing is unacknowledged any more
+LAST = 2  # seconds after a burst in which the broker may count that Unacked is 0
 BAR = 24  # columns of a bar
 UNITS = 40  # processes of a pool that are drawn one by one
-TROUBLE = 500  # characters of what is in the way
+TROUBLE = 500  # characters of a sentence about what stops the predictions
 ROWS = 20  # queues, and workers, that are shown
 
 
@@ -145,7 +145,7 @@ class Screen:
         elif last or time.monotonic() > self._due:
             self._due = time.monotonic() + LINE
             line = as_line(self._numbers)
-            if line[7:] != self._line or last:  # but for the time
+            if line[7:] != self._line or last:  # the time does not count
                 self._line = line[7:]
                 print(line, flush=True)
             said = [printable(one, TROUBLE) for one in [*self._numbers.remarks, self._numbers.trouble] if one]

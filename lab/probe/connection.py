@@ -10,8 +10,8 @@ from lab.probe.address import Address
 
 ANSWER = 2  # seconds that a server on this machine may take to answer
 AWAY = (OSError, KombuError, amqp.AMQPError, redis.RedisError)  # what a broker that is not there raises
-# Options of a connection for what is only asked: one try, and an end to it. polling_interval is how long, in seconds,
-# Redis is asked to wait for an answer; Kombu stays until that is over.
+# Options of a connection that only asks: one try, with a time limit. polling_interval is how many seconds Redis waits
+# for an answer; Kombu cannot stop that wait.
 ONCE: dict[str, Any] = {"confirm_publish": False, "max_retries": 0, "read_timeout": ANSWER, "socket_timeout": ANSWER}
 ONCE["polling_interval"] = 0.1
 

@@ -14,7 +14,7 @@ from lab.probe.connection import ANSWER, rabbitmq
 from lab.probe.ports import stranger
 from lab.probe.wait import within
 
-LOGIN = 4  # seconds that a login may take: several answers, and each perhaps in pieces
+LOGIN = 4  # seconds that a login may take: it needs several answers, and each may come in pieces
 
 
 class NoProtocol(Wrong):
@@ -107,13 +107,13 @@ def ask(url: str) -> str:
     product, log_in = ("RabbitMQ", _log_in_to_rabbitmq) if address.is_rabbitmq else ("Redis", _log_in_to_redis)
     facts = {"where": f"{address.host}:{address.port}", "place": place(url)}
     if address.is_local and (owner := stranger(address.port)):
-        raise AnothersServer(owner=owner, other=address.port + 1, **facts)  # who must not hear the password
+        raise AnothersServer(owner=owner, other=address.port + 1, **facts)  # it must not see the password
     try:
         socket.create_connection((address.host, address.port), ANSWER).close()
         return within(LOGIN, log_in, address, facts)
     except ConnectionRefusedError:
         raise NothingListens(**facts) from None
-    except (socket.gaierror, UnicodeError):  # which is what an empty or too long part of a name raises
+    except (socket.gaierror, UnicodeError):  # raised for a name with an empty or too long part
         raise NoMachine(host=address.host, **facts) from None
     except (TimeoutError, redis.TimeoutError):
         raise NotAnswering(product=product, **facts) from None
@@ -121,7 +121,7 @@ def ask(url: str) -> str:
         raise OtherServer(product=product, error=printable(" ".join(str(error).split())), **facts) from None
     except Fault:
         raise
-    except Exception:  # anything, from a client that reads what it does not understand
+    except Exception:  # a client that reads nonsense may raise anything
         raise OtherServer(product=product, error="its answer makes no sense", **facts) from None
 
 

@@ -9,7 +9,7 @@ import psutil
 
 from lab.probe.connection import ANSWER
 
-PEOPLE = 1000  # the first user id of a person; Linux gives its system accounts those below
+PEOPLE = 1000  # the first user id of a person; lower ones are Linux's system accounts
 
 
 def listeners(port: int) -> set[int]:

@@ -38,7 +38,7 @@ def management(dashboard: str | None, broker: Address, path: str = "/overview") 
     try:
         said = get(dashboard, f"/api{path}", (broker.user, broker.password)).json()
         if path == "/overview":
-            said["rabbitmq_version"]  # which nobody else says
+            said["rabbitmq_version"]  # only RabbitMQ has this
         return said
     except ODD:
         raise Fault(f"The program at {dashboard} is not RabbitMQ's management API") from None
@@ -75,7 +75,7 @@ def alarm(address: Address, dashboard: str | None) -> str | None:
         channel = connection.channel()
         channel.confirm_select()
         channel.basic_publish(amqp.Message(""), routing_key="nobody")
-        connection.drain_events(ANSWER)  # a confirmation, or the news that it is blocked
+        connection.drain_events(ANSWER)  # a confirmation, or the message that it is blocked
     finally:
         connection.collect()
     if not blocked:

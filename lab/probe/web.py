@@ -12,7 +12,13 @@ from lab.fault import Fault, printable
 from lab.probe.connection import ANSWER
 
 PAGE = 10_000_000  # bytes of an answer that are read; RabbitMQ needs some hundred for a queue
-ODD = (AttributeError, KeyError, TypeError, ValueError, RecursionError)  # what comes of reading JSON of another shape
+ODD = (
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    RecursionError,
+)  # what reading JSON of an unexpected form raises
 
 
 def flower_port() -> int:
@@ -47,7 +53,7 @@ def get(base: str, path: str, auth: tuple[str, str] | None = None) -> httpx.Resp
 async def _get(url: str, auth: tuple[str, str] | None) -> httpx.Response:
     page = b""
     try:
-        # httpx waits for each piece: this is also how long all of them may take.
+        # httpx limits the wait for each piece; this also limits all pieces together.
         async with (
             asyncio.timeout(ANSWER),
             httpx.AsyncClient(trust_env=False, timeout=ANSWER, verify=_certificates()) as client,

@@ -68,13 +68,13 @@ def each_answer(
         return []
     finally:
         if not connection:
-            own.collect()  # to close it properly means to wait for an answer
+            own.collect()  # closing it properly would wait for an answer
 
 
 class _Mailbox(Mailbox):
     """It asks once, on the connection on which the answers come."""
 
-    oid = cached_property(lambda self: uuid())  # names the queue of answers; that of another question may be locked
+    oid = cached_property(lambda self: uuid())  # names the queue of answers; another question's queue may be locked
 
     @contextmanager
     def producer_or_acquire(self, producer: Producer | None = None, channel: Any = None) -> Iterator[Producer]:

@@ -209,7 +209,7 @@ def server(subject: str, address: Address, dashboard: str | None = None) -> Find
     try:
         product = takes_messages(address.url, dashboard)
     except Fault as fault:
-        remedy = HELD if isinstance(fault, NotAnswering) else fault.remedy  # which would send us here
+        remedy = HELD if isinstance(fault, NotAnswering) else fault.remedy  # its own remedy is to ask the doctor
         return Finding(subject, False, f"{address}\n{fault}", remedy)
     user = f", logged in as {address.user!r}" if address.user else ""
     where = f", virtual host {address.virtual_host!r}" if address.is_rabbitmq else ""

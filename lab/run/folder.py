@@ -18,7 +18,7 @@ from lab.probe.ports import user
 from lab.probe.wait import wait_until
 
 OWN = ROOT / ".lab"  # the folder of a lab started in its own repository
-SOON = 1  # seconds in which nobody wonders
+SOON = 1  # seconds that need no explanation
 START = 90  # seconds that another lab may take to start
 Facts = dict[str, Any]  # what a lab runs, as it says in JSON
 
@@ -82,7 +82,9 @@ def make_private(folder: Path) -> None:
         raise OSError(
             errno.EPERM, "nothing can be private on this file system. Put the lab into your home folder in Linux"
         )
-    if mode & 0o022:  # anybody may have put anything there: a log that is a link, and would be emptied, for example
+    if (
+        mode & 0o022
+    ):  # others may have put anything there, for example a log that is a link to a file, which would be emptied
         for path in sorted(folder.rglob("*"), reverse=True):
             if path.is_symlink() or path.lstat().st_uid != os.geteuid():
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()

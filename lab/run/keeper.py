@@ -139,7 +139,7 @@ class Keeper:
                     child.ended.set()
         self.gone = True
         for child in list(self.children.values()):
-            if child.pid and not child.ended.is_set():  # the keeper was killed: nobody else ends them now
+            if child.pid and not child.ended.is_set():  # the keeper was killed, so it cannot end them
                 kill_group(child.pid)
             child.given_up = True
             child.started.set()
@@ -154,7 +154,7 @@ class Record:
         self._path = path
 
     def add(self, child: Child) -> None:
-        import psutil  # which the keeper itself can do without
+        import psutil  # the keeper itself does not need it
 
         with suppress(OSError, psutil.Error):
             noted = {"pid": child.pid, "begin": psutil.Process(child.pid).create_time()}
@@ -251,8 +251,8 @@ def keep(locks: list[int]) -> None:
         for number in ENDS:
             signal.signal(number, signal.SIG_IGN)
         for lock in locks:
-            with suppress(OSError):  # whatever the file is by now, the children have to end
-                os.ftruncate(lock, 0)  # from here on nobody should join
+            with suppress(OSError):  # even if the file cannot be changed, the children must end
+                os.ftruncate(lock, 0)  # nobody should join from here on
         for child in reversed(children.values()):
             child.process.send_signal(child.last_signal)
             child.watch.join(GRACE)

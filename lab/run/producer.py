@@ -86,7 +86,7 @@ class WorkerLog:
             if record:
                 self._in_task = record[1] != "MainProcess"
                 self._tell(shortened(f"[{record[1]}] {line[record.end() :]}"))
-            elif not line or "SecurityWarning" in line:  # so begins what Celery says outside its log
+            elif not line or "SecurityWarning" in line:  # Celery prints such lines outside its log
                 self._in_task = False
             elif self._in_task:
                 self._tell(shortened(line))
@@ -131,7 +131,7 @@ class Results:
         self._tell = tell
         self._expected: deque[str] = deque()  # task ids
         app.conf.update(result_backend_always_retry=False, redis_socket_timeout=2)  # a look must not wait long
-        # rpc:// results go to whoever asks first, and that is the student's program
+        # a result in rpc:// goes to the first client that asks, and that should be the student's program
         self._stored = app.conf.result_backend and not app.conf.result_backend.startswith("rpc")
         if self._stored:
             after_task_publish.connect(self._expect)
@@ -152,7 +152,7 @@ class Results:
                     self._before()
                     self._tell(shortened(f"Result of {task}: {self._text(result)}"))
                     continue
-            except Exception:  # the result backend is away: the next look may find it back
+            except Exception:  # the result backend is away: it may be back at the next look
                 self._expected.append(task)
                 return
             self._expected.append(task)
@@ -177,7 +177,7 @@ def run(program: str, tell: Tell) -> None:
         try:
             runpy.run_path(program, run_name="__main__")
         except BrokenPipeError:
-            pass  # nobody reads on
+            pass  # nobody reads any more
         except Exception as error:
             tell(f"{program} ended with {in_own_line(error, program)}")
 

@@ -27,7 +27,7 @@ def join(url: str) -> Address | None:
             use(held)
             return Address(held["broker"]["url"])
     except Fault:
-        pass  # whoever needs the broker says so
+        pass  # the code that needs the broker says so
     return None
 
 

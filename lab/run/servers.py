@@ -28,7 +28,7 @@ RABBITMQ_START, VALKEY_START = 60, 10  # seconds they may take; they took 8 and 
 FILES, ENOUGH = 256, 1024  # open files that one process must be allowed; RabbitMQ and a full pool run with 128
 STAND_IN_PORT = 6380  # next to Redis's own
 
-# Debian's scripts on the PATH insist on root; these, and Homebrew's, run as anybody.
+# Debian's scripts on the PATH want root; these, and Homebrew's, run as any user.
 RABBITMQ = f"/usr/lib/rabbitmq/bin:{os.environ.get('PATH')}:/opt/homebrew/sbin:/usr/local/sbin"
 
 
@@ -104,7 +104,7 @@ class Servers:
         name = name or f"valkey-{address.port}"
         data = self._folder.data(name)
         configuration = {
-            "bind": "127.0.0.1 -::1",  # which localhost may mean too, where there is IPv6
+            "bind": "127.0.0.1 -::1",  # with IPv6, localhost may mean ::1 too
             "port": address.port,
             "dir": quoted(data),
             "appendonly": "yes",
@@ -139,7 +139,7 @@ class Servers:
             "management.tcp.port": management_port,
             "load_definitions": home / "definitions.json",
         }
-        # The dashboard's numbers are 5 seconds old otherwise: collected in milliseconds, looked at in seconds.
+        # Otherwise the dashboard's numbers are 5 seconds old. The interval is in milliseconds, the policies in seconds.
         configuration["collect_statistics_interval"] = 1000
         for kind in ("global", "basic", "detailed"):
             configuration[f"management.sample_retention_policies.{kind}.minute"] = 1

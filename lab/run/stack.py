@@ -29,8 +29,8 @@ from lab.run.servers import Server, Servers, allow_files, await_child, free_port
 WORKER = f"lab@{socket.gethostname()}"  # a name of its own: a worker started by hand is celery@…
 START = 30  # seconds that worker and Flower may take to start; 2 on an idle machine
 STOP = 5  # seconds that a worker may take to drop what it does; less than 1 on an idle machine
-PATIENCE = 60  # seconds that running predictions have when nobody is at the terminal any more, and a worker to end
-AGAIN = 5  # seconds in which another lab has started a server of its own again
+PATIENCE = 60  # seconds that running predictions get when the terminal is closed, and that a worker gets to end
+AGAIN = 5  # seconds in which another lab has restarted its server
 TRIES, SPAN = 3, 60  # what ends more often than this in so many seconds is left alone
 
 
@@ -237,7 +237,7 @@ class Lab:
             # Flower, which runs too, would switch events on 5 seconds later. A malformed one would end gossip's worker.
             ["-A", "my_ml_app", "worker", "--autoscale=10,2", "--task-events", "--without-gossip", "--without-mingle"]
             + [f"--hostname={WORKER}"],
-            last_signal=signal.SIGQUIT,  # cold: what runs goes back into the queue
+            last_signal=signal.SIGQUIT,  # a cold shutdown: what runs goes back into the queue
         )
 
     def _worker_answers(self) -> list[str]:

@@ -17,7 +17,7 @@ import httpx
 import pytest
 import yaml
 from celery import Celery
-from conftest import ROOT
+from conftest import AWKWARD, ROOT
 
 from e2e.student import ID, Student, eventually, require
 from e2e.test_readme import follow
@@ -119,7 +119,7 @@ def is_free(port):
 def engine(tmp_path_factory):
     """A stack of which nothing is left over from before, and of which nothing is left afterwards."""
     require("A Docker engine with Compose", engine_answers())
-    stack = Stack(tmp_path_factory.mktemp("compose"))
+    stack = Stack(tmp_path_factory.mktemp(f"compose {AWKWARD}"))
     stack.down("--volumes", "--rmi", "local")
     for port in PORTS:
         require(f"A free port {port}", is_free(port))

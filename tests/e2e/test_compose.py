@@ -119,7 +119,9 @@ def is_free(port):
 def engine(tmp_path_factory):
     """A stack of which nothing is left over from before, and of which nothing is left afterwards."""
     require("A Docker engine with Compose", engine_answers())
-    stack = Stack(tmp_path_factory.mktemp(f"compose {AWKWARD}"))
+    path = tmp_path_factory.mktemp(AWKWARD) / "compose"
+    path.mkdir()
+    stack = Stack(path)
     stack.down("--volumes", "--rmi", "local")
     for port in PORTS:
         require(f"A free port {port}", is_free(port))
@@ -394,6 +396,17 @@ def test_two_clones_do_not_remove_each_others_data(engine):
         assert f"{ada}_redis" in volumes.split()
     finally:
         compose(ada, "down", "--volumes")
+
+
+def test_a_name_of_the_folder_that_docker_may_not_like(engine):
+    """Compose 2.40 builds two images at once only where it has letters of ASCII alone; later ones do so everywhere."""
+    folder = shutil.copytree(engine.path, engine.path / AWKWARD, ignore=shutil.ignore_patterns(".*", AWKWARD))
+    build = ("docker", "compose", "-f", folder / "docker-compose.yml", "build")
+    printed, status = engine.run(*build, seconds=150)
+    if status:
+        names("non-printable ASCII characters", printed)
+    printed, status = engine.run(*build, seconds=150, COMPOSE_BAKE="false")
+    assert status == 0, printed
 
 
 def test_prometheus_collects_what_the_dashboard_shows_also_of_long_predictions(stack):

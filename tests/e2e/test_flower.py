@@ -28,7 +28,9 @@ def page():
 def lab(tmp_path_factory):
     """A whole lab on a RabbitMQ of its own, in which 12 predictions of 3 s were asked for: more than 10 processes."""
     require("RabbitMQ", RABBITMQ)
-    student = Student(tmp_path_factory.mktemp(f"flower {AWKWARD}"), f"amqp://myuser:mypassword@localhost:{free_port()}//")
+    student = Student(
+        tmp_path_factory.mktemp(f"flower {AWKWARD}"), f"amqp://myuser:mypassword@localhost:{free_port()}//"
+    )
     try:
         terminal = student.open("make", "lab", PREDICT_SECONDS="3", AUTOSCALE_KEEPALIVE="60")
         student.dashboard = terminal.see("dashboard +(http://\\S+)")[1]

@@ -5,13 +5,14 @@ import pwd
 import re
 import signal
 import socket
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
-from conftest import free_port
+from conftest import AWKWARD, free_port
 
 from e2e.student import RABBITMQ, Student, eventually, require
 from lab.fault import Fault
@@ -24,12 +25,16 @@ START = ["python", "-m", "lab", "start"]
 
 
 @pytest.fixture
-def own_node(tmp_path):
-    """A student with a RabbitMQ of their own, which does not run yet."""
+def own_node():
+    """A student with a RabbitMQ of their own, which does not run yet.
+
+    In a folder outside of pytest's own: that one is closed to other users, each time a pytest begins.
+    """
     require("RabbitMQ", RABBITMQ)
-    student = Student(tmp_path, broker=f"amqp://myuser:mypassword@localhost:{free_port()}//")
-    yield student
-    student.close()
+    with tempfile.TemporaryDirectory(prefix=f"{AWKWARD} ") as folder:
+        student = Student(Path(folder), broker=f"amqp://myuser:mypassword@localhost:{free_port()}//")
+        yield student
+        student.close()
 
 
 def port(url):
@@ -67,8 +72,6 @@ def test_an_ordinary_user_can_run_it_and_a_taken_management_port_does_not_stop_i
     """
     become = []
     if os.getuid() == 0:
-        for folder in own_node.path.parents[:-2]:  # up to /tmp
-            folder.chmod(folder.stat().st_mode | 0o011)
         os.chown(own_node.path, *pwd.getpwnam("nobody")[2:4])
         become = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
         become += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]

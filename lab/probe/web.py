@@ -12,13 +12,7 @@ from lab.fault import Fault, printable
 from lab.probe.connection import ANSWER
 
 PAGE = 10_000_000  # bytes of an answer that are read; RabbitMQ needs some hundred for a queue
-ODD = (
-    AttributeError,
-    KeyError,
-    TypeError,
-    ValueError,
-    RecursionError,
-)  # what reading JSON of an unexpected form raises
+ODD = (AttributeError, KeyError, TypeError, ValueError, RecursionError)  # what odd JSON raises
 
 
 def flower_port() -> int:

@@ -13,7 +13,7 @@ elif sudo -n true 2>/dev/null; then
     sudo="sudo -n"
 else
     [ -d "$gathered" ] && install="sh lab/setup/apt.sh" || install="apt-get install"
-    echo "This needs an administrator. Type \`sudo $install $*\`, and then the same as before once more." >&2
+    echo "This needs an administrator. Type \`sudo $install $*\`. Then repeat your command." >&2
     exit 1
 fi
 
@@ -30,6 +30,6 @@ for deb in "$gathered"/*.deb; do
 done
 [ $# = 0 ] || ! quietly install -y --no-install-recommends "$@" || exit 0
 quietly update && quietly install -y --no-install-recommends $packages || {
-    echo "apt-get could not install $packages. Its words are above." >&2
+    echo "apt-get could not install $packages. Its own messages are above." >&2
     exit 1
 }

@@ -35,7 +35,7 @@ if [ ! "$fitting" ]; then
         found=$("$first" --version 2>&1) && found="$first is $found" || found="there is no $first here"
         fail "The lab needs Python 3.11 or newer, and $found. Install one, or name it: make lab PYTHON=python3.12"
     fi
-    [ ! -e .venv ] || echo "The folder .venv does not fit any more, and is made anew."
+    [ ! -e .venv ] || echo "The folder .venv does not fit any more, so it is made again."
     "$python" -c 'import ensurepip, venv' 2>/dev/null || sh lab/setup/apt.sh "${python##*/}-venv" ||
         fail "Without Python's venv module the lab cannot be installed."
     mkdir -p .venv && "$python" -m venv --clear .venv ||
@@ -60,8 +60,8 @@ if { [ -d offline/wheels ] && pip_install $gathered "$@"; } || pip_install "$@";
     exit
 elif grep -qiE 'failed to establish|name resolution|timed out|unreachable|proxy' "$log"; then
     [ ! -d offline/wheels ] || echo "What is in offline/ is not for this Python on this kind of machine."
-    fail "The packages could not be fetched: is there a network? pip's own words are in $log."
+    fail "The packages could not be fetched: is there a network? pip's own messages are in $log."
 elif grep -qiE 'gcc|clang|compiler|error: command' "$log"; then
-    fail "A package has to be compiled on this machine, and no compiler was found. pip's own words are in $log."
+    fail "A package has to be compiled on this machine, and no compiler was found. pip's own messages are in $log."
 fi
 fail "The packages could not be installed: $(grep -v '^ *$' "$log" | tail -1) (all of it: $log)"

@@ -14,7 +14,7 @@ echo "Gathering the packages of $(.venv/bin/python --version) …"
 builder=$(.venv/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])')
 others=$(sed -n "s/ ; python_full_version [<>=]* '3\.[0-9]*\..*//p" constraints.txt) # for another 3.11.x, say, than is here
 .venv/bin/python -m pip wheel -qq --disable-pip-version-check --wheel-dir offline/wheels \
-    -r requirements.txt -c constraints.txt $builder $others || fail "The packages could not be fetched. pip's words are above."
+    -r requirements.txt -c constraints.txt $builder $others || fail "The packages could not be fetched. pip's own messages are above."
 
 if command -v apt-get >/dev/null; then
     kind=$(. /etc/os-release && echo "$ID$VERSION_ID")-$(dpkg --print-architecture) # lab/setup/apt.sh looks there
@@ -35,7 +35,7 @@ if docker info >/dev/null 2>&1; then
     echo "Gathering the images of docker-compose.yml …"
     docker compose pull --quiet --policy missing --ignore-buildable && docker compose build --quiet &&
         docker save --output offline/images.tar $(docker compose config --images) ||
-        fail "The images could not be gathered. Docker's words are above."
+        fail "The images could not be gathered. Docker's own messages are above."
 else
     echo "Without images: Docker does not run here."
 fi

@@ -14,5 +14,5 @@ if [ -d /run/systemd/system ]; then
     $sudo systemctl disable --now --quiet rabbitmq-server
 elif pgrep -u rabbitmq beam.smp >/dev/null 2>&1; then
     $sudo service rabbitmq-server stop >/dev/null
-fi || echo "Debian's own RabbitMQ still runs: stop it, or the lab meets it at its port." >&2
+fi || echo "Debian's own RabbitMQ still runs: stop it, or it keeps the lab's port." >&2
 echo "RabbitMQ is installed. The next \`make lab\` uses it."

@@ -81,7 +81,7 @@ NOWHERE = {"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_NO_INDEX": "", "PI
 def test_no_network(bare):
     printed, status = make_lab(bare, REAL, **NOWHERE)
     assert status != 0
-    assert "The packages could not be fetched: is there a network? pip's own words are in .venv/install.log." in printed
+    assert "The packages could not be fetched: is there a network? pip's own messages are in .venv/inst" in printed
     assert not (bare.path / ".venv" / "installed").exists()
 
 
@@ -175,7 +175,7 @@ def test_it_installs_again_what_no_longer_fits(quick):
 
     def again(*arguments):
         printed, _ = quick.run("make", "lab", *arguments, PATH=str(quick.path / "bin"))
-        assert ("The folder .venv does not fit any more, and is made anew." in printed) == ("Installing" in printed)
+        assert ("The folder .venv does not fit any more, so it is made again." in printed) == ("Installing" in printed)
         return "Installing" in printed
 
     make_lab(quick, QUICK)
@@ -233,7 +233,7 @@ def test_rabbitmq_that_is_installed_already_or_cannot_be(bare):
     script(programs, "apt-get", "")
     script(programs, "id", "echo 1000")
     script(programs, "sudo", "exit 1")
-    assert "Type `sudo apt-get install rabbitmq-server`, and then the same as before once more." in run(*apt)
+    assert "Type `sudo apt-get install rabbitmq-server`. Then repeat your command." in run(*apt)
 
 
 def test_packages_that_make_offline_gathered_need_no_network(bare):
@@ -264,7 +264,7 @@ def test_packages_that_make_offline_gathered_need_no_network(bare):
     script(programs, "id", "echo 1000")
     script(programs, "sudo", "exit 1")
     printed, _ = bare.run("sh", "lab/setup/apt.sh", "rabbitmq-server", PATH=str(programs))
-    assert "Type `sudo sh lab/setup/apt.sh rabbitmq-server`, and then the same as before once more." in printed
+    assert "Type `sudo sh lab/setup/apt.sh rabbitmq-server`. Then repeat your command." in printed
 
 
 @pytest.mark.parametrize("end", ["", "import sys; del sys.orig_argv; sys.version_info = (3, 9)"])

@@ -292,7 +292,7 @@ def receiver(desk, queues):
 
 def nobody(desk, queues):
     """Why nobody consumes: receive.py does not run, or it dies of the first message. What waits stays as it is."""
-    with queues.held() as waiting, receiver(desk, queues) as one:
+    with queues.kept_back() as waiting, receiver(desk, queues) as one:
         if waiting:
             queues.publish_copy(waiting[0])
         else:
@@ -383,7 +383,7 @@ class Queues:
         self.connection.default_channel.basic_publish(copy, routing_key=QUEUE)
 
     @contextmanager
-    def held(self):
+    def kept_back(self):
         """What waits in by_hand, while nobody else can take it; afterwards it is in its place again."""
         with self.connection.channel() as channel:
             found = []

@@ -64,26 +64,26 @@ def burst(number: int, seconds: float | None, spread: float) -> None:
 
     desk = Desk()
     list(desk.ready())
-    sent = Burst(desk.task, desk.queue, number, seconds, spread)
+    sending = Burst(desk.task, desk.queue, number, seconds, spread)
     with recording_of(desk) as recording:
-        done = show_live(recording, desk.broker, sent, heed_interrupt)
-        sent.stop()
-        waiting = sent.waiting(recording.history)
+        done = show_live(recording, desk.broker, sending, heed_interrupt)
+        sending.stop()
+        waiting = sending.waiting(recording.history)
         if not done and waiting:
-            tell(f"{len(waiting)} of {sent.sent} predictions have not begun.")
+            tell(f"{len(waiting)} of {sending.sent} predictions have not begun.")
             try:
                 wanted = sys.stdin.isatty() and click.confirm("Take them back out of the queue?")
-                sent.note_all(recording.take())  # what happened while that was asked
-                if wanted and (left := sent.withdraw(sent.waiting(recording.history))):
+                sending.note_all(recording.take())  # what happened while that was asked
+                if wanted and (left := sending.withdraw(sending.waiting(recording.history))):
                     tell(f"{left} of them were not found in time. The workers that run now will discard them.")
             except (click.Abort, KeyboardInterrupt):
                 tell()
             except Fault as fault:
                 tell(f"They stay in the queue. {fault.sentences()}")
-        sent.note_all(recording.take())
-    if sent.fault:
-        raise sent.fault
-    tell(sent.summary(recording.history))
+        sending.note_all(recording.take())
+    if sending.fault:
+        raise sending.fault
+    tell(sending.summary(recording.history))
     draw_what_happened(recording)
     if not done:
         sys.exit(130)

@@ -105,23 +105,11 @@ def test_what_progress_json_says_does_not_count(handed_in):
     assert all(one["checks"] == 2 for one in before.values())  # it is as it was
 
 
-@pytest.mark.parametrize(
-    "number, file, source, sentence",
-    [
-        (
-            0,
-            "receive.py",
-            "while True:\n    print('x' * 1000)\n",
-            "(?:not a consumer|waited for receive.py to consume)",
-        ),
-        (3, "my_ml_app.py", HANGS, "my_ml_app.py does not get past its line 1, after 9 seconds"),
-    ],
-    ids=["prints", "hangs"],
-)
-def test_what_hangs_or_prints_without_an_end_is_ended(handed_in, number, file, source, sentence):
+@pytest.mark.parametrize("number, file, source", [(0, "receive.py", PRINTS), (3, "my_ml_app.py", HANGS)])
+def test_what_hangs_or_prints_without_an_end_is_ended(handed_in, number, file, source):
     (handed_in.path / file).write_text(source)
     printed, status = handed_in.run("python", "-c", ONE, str(number), seconds=100)
-    assert status == 0 and re.search(f"'wrong': .*{sentence}", printed), printed
+    assert status == 0 and re.search(f"'wrong': .*{file}", printed), printed
 
 
 def test_whatever_asks_it_to_end_all_that_was_started_ends(handed_in):

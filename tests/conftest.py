@@ -5,6 +5,7 @@ import os
 import random
 import re
 import socket
+import textwrap
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab.course.exercise import course
+from lab.fault import Fault
 
 # The terminal may have addresses, and no test may send there; and a size, which is not that of a test's terminal.
 for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "COLUMNS", "LINES"):
@@ -48,9 +50,29 @@ def pass_all(folder):
     (folder / "progress.json").write_text(json.dumps({one.path.name: record for one in course()}))
 
 
+def said(function, *arguments):
+    """The sentence with which a function ends, or nothing."""
+    try:
+        function(*arguments)
+    except Fault as fault:
+        return fault.sentences()
+
+
 def words(markdown):
     """A text without its marks and line ends."""
     return " ".join(re.sub(r"```\w*|[*`•]", "", markdown).split())
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes a file of the student's, in a folder that is the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(name, text):
+        (tmp_path / name).write_text(textwrap.dedent(text))
+
+    return write
 
 
 @pytest.fixture

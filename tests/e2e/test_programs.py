@@ -1,32 +1,10 @@
 """What is said of a program of the student's that ends: each runs in a process of its own."""
 
-import textwrap
-
 import pytest
+from conftest import said
 
 from lab.course.student import Program
-from lab.fault import Fault
 from lab.probe.wait import wait_until
-
-
-@pytest.fixture
-def write(tmp_path, monkeypatch):
-    """Writes a file of the student's, in a folder that is the current one."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def write(name, text):
-        (tmp_path / name).write_text(textwrap.dedent(text))
-
-    return write
-
-
-def said(function, *arguments):
-    """The sentence with which a function ends, or nothing."""
-    try:
-        function(*arguments)
-    except Fault as fault:
-        return fault.sentences()
 
 
 @pytest.mark.parametrize(

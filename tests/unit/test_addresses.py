@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from conftest import said
 
 from lab.fault import Fault
 from lab.probe import login, web
@@ -12,14 +13,6 @@ from lab.probe.rabbitmq import totals
 from lab.run import servers
 
 BROKER = Address("amqp://myuser:mypassword@localhost//")
-
-
-def said(function, *arguments):
-    """The sentence with which a function ends, or nothing."""
-    try:
-        function(*arguments)
-    except Fault as fault:
-        return fault.sentences()
 
 
 @pytest.mark.parametrize(

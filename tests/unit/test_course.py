@@ -88,7 +88,7 @@ def solution(exercise):
     return [file.read_text() for file in exercise.solutions] or exercise.hints[-1:]
 
 
-def test_watch_leaves_when_an_interrupt_came_where_python_could_not_raise(folder, monkeypatch):
+def test_watch_leaves_when_an_interrupt_came_where_python_could_not_raise(monkeypatch):
     monkeypatch.setattr(watch, "fingerprint", dict)
 
     def heed_interrupt():
@@ -99,14 +99,14 @@ def test_watch_leaves_when_an_interrupt_came_where_python_could_not_raise(folder
 
 
 def test_a_log_in_the_folder_is_nothing_that_a_student_did(folder):
-    before = fingerprint()[0]
+    before = fingerprint().files
     for name in ("nohup.out", "worker.log", "celerybeat-schedule", "progress.json"):
         (folder.path / name).write_text("new")
-    assert fingerprint()[0] == before
+    assert fingerprint().files == before
     for name in ("Dockerfile", "helper.py"):  # handed out, and the student's own
         (folder.path / name).write_text("new")
-        assert fingerprint()[0] != before
-        before = fingerprint()[0]
+        assert fingerprint().files != before
+        before = fingerprint().files
 
 
 @pytest.mark.parametrize(

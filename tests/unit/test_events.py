@@ -29,33 +29,11 @@ ODD = some.one_of(
 )
 
 
-FIELDS = [
-    "uuid",
-    "hostname",
-    "timestamp",
-    "pid",
-    "exception",
-    "runtime",
-    "queue",
-    "requeue",
-    "clock",
-    "utcoffset",
-    "mark",
-]
-
-
-TYPES = ["sent", "received", "started", "succeeded", "failed", "retried", "rejected", "revoked", "counts", "asked", "x"]
-
-
-TYPES = [f"task-{kind}" for kind in TYPES] + ["worker-online", "worker-offline", "worker-heartbeat", "lab-listens", ""]
-
-
+KINDS = ["sent", "received", "started", "succeeded", "failed", "retried", "rejected", "revoked", "counts", "asked", "x"]
+TYPES = [f"task-{kind}" for kind in KINDS] + ["worker-online", "worker-offline", "worker-heartbeat", "lab-listens", ""]
 RIGHT = {"uuid": "1", "hostname": "one@here", "timestamp": time.time(), "requeue": True, "runtime": 1.5, "queue": "q"}
-
-
+FIELDS = [*RIGHT, "pid", "exception", "clock", "utcoffset", "mark"]
 ABSENT = object()
-
-
 CHANGE = some.tuples(some.sampled_from([*FIELDS, "type"]), ODD | some.just(ABSENT))
 
 
@@ -76,13 +54,13 @@ def watched():
     follower, heard = Follower(app, lambda: None), threading.Event()
 
     def note(event):
-        heard.set() if event["type"] == "over" else follower._note(event)
+        heard.set() if event["type"] == "last" else follower._note(event)
 
     def send(*bodies, **options):
         heard.clear()
-        exchange, over = "celeryev", {"type": "over", "hostname": "a@b", "timestamp": time.time()}
-        for body in (*bodies, over):
-            producer.publish(body, exchange=exchange, routing_key="x", **(options if body is not over else {}))
+        exchange, last = "celeryev", {"type": "last", "hostname": "a@b", "timestamp": time.time()}
+        for body in (*bodies, last):
+            producer.publish(body, exchange=exchange, routing_key="x", **(options if body is not last else {}))
         assert heard.wait(10)
         return list(follower.facts())
 

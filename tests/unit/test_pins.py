@@ -2,12 +2,11 @@
 
 import re
 from importlib import metadata
-from pathlib import Path
 
+from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
 STUB = ROOT / "exercises" / "10_compose" / "stub"
 
 

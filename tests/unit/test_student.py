@@ -1,34 +1,13 @@
-"""What lab/student.py says of a student's files, without any server."""
+"""What is said of a student's files, without any server."""
 
 import sys
-import textwrap
 from types import SimpleNamespace
 
 import pytest
+from conftest import said
 
 from lab.course.desk import Desk, broker_of
 from lab.course.student import nothing_after_return, settings
-from lab.fault import Fault
-
-
-@pytest.fixture
-def write(tmp_path, monkeypatch):
-    """Writes a file of the student's, in a folder that is the current one."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def write(name, text):
-        (tmp_path / name).write_text(textwrap.dedent(text))
-
-    return write
-
-
-def said(function, *arguments):
-    """The sentence with which a function ends, or nothing."""
-    try:
-        function(*arguments)
-    except Fault as fault:
-        return fault.sentences()
 
 
 @pytest.mark.parametrize(

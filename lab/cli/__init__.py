@@ -8,7 +8,7 @@ import sys
 import click
 
 from lab.cli import bench, course, live, teach
-from lab.cli.signals import heed_interrupt, heed_signals
+from lab.cli.signals import heed_signals
 from lab.cli.terminal import in_ascii, tell
 from lab.fault import Fault, of_our_own, of_this_machine, plain
 
@@ -28,7 +28,6 @@ class InOrder(click.Group):
 @click.pass_context
 def cli(context: click.Context) -> None:
     """A lab in which predictions travel through a task queue."""
-    context.obj = heed_interrupt
     heed_signals()
     sys.path.insert(0, os.getcwd())
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":

@@ -5,11 +5,11 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from lab.cli.signals import heed_interrupt
 from lab.cli.terminal import columns, filled, line, show
 from lab.course import check as checker
 from lab.course.exercise import Exercise, course
@@ -223,8 +223,7 @@ def check(exercises: tuple[Exercise, ...], every: bool) -> None:
 
 @click.command()
 @click.argument("exercise", metavar="[N]", required=False, type=NUMBER)
-@click.pass_obj
-def watch(heed_interrupt: Callable[[], None], exercise: Exercise | None) -> None:
+def watch(exercise: Exercise | None) -> None:
     """Check again whenever you change or start something.
 
     Starts with exercise N, or with the first one that you have not passed. When it passes, goes on with the next.
@@ -243,7 +242,7 @@ def watch(heed_interrupt: Callable[[], None], exercise: Exercise | None) -> None
         while not outcome.passed:
             wait_for_change(before, heed_interrupt, AGAIN if outcome.temporary else float("inf"))
             now = fingerprint()
-            before, outcome = now, checked(exercise, progress, outcome, edited=now[0] != before[0])
+            before, outcome = now, checked(exercise, progress, outcome, edited=now.files != before.files)
         explain(exercise, progress)
         show_next(progress)
         exercise = unsolved(progress)

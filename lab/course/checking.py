@@ -23,9 +23,8 @@ class Late(BaseException):
 def main(folder: Path) -> NoReturn:
     """Check the exercise in folder, and write what is found to standard output."""
     lines, checker = os.fdopen(os.dup(1), "w"), os.getpid()
-    os.register_at_fork(
-        after_in_child=lambda: os.close(lines.fileno())
-    )  # so that a process that stays behind keeps nobody waiting
+    # So that a process that stays behind keeps nobody waiting.
+    os.register_at_fork(after_in_child=lambda: os.close(lines.fileno()))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what the student's files print is not ours
 
     def say(**what: Any) -> None:

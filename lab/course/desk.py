@@ -346,9 +346,8 @@ class Desk:
         know what is revoked, so they expire soon too. Meanwhile, own_predictions are heard as well.
         """
         sent: list[Prediction] = []
-        mark = (
-            f"{os.getpid()}-{time.monotonic_ns()}"  # a task revoked by this mark leaves no result; by its id, it would
-        )
+        # A task that is revoked by this mark leaves no result; by its id, it would.
+        mark = f"{os.getpid()}-{time.monotonic_ns()}"
         options = {"ignore_result": True, "expires": EXPIRES} | options | {"stamped_headers": ["check"], "check": mark}
         self._heard = {}
 

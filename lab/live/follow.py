@@ -15,7 +15,7 @@ from kombu import Connection
 
 from lab.fault import Fault
 from lab.live.events import HEARING, LOOK, Event, hearing, switch_events_on
-from lab.live.history import ACTIVE, PROCESSES, Fact, has, is_fact, is_name
+from lab.live.history import ACTIVE, FIELDS, PROCESSES, Fact, has, is_fact, is_name
 from lab.probe.address import Address
 from lab.probe.connection import ANSWER, AWAY, ONCE
 from lab.probe.queue import ready_and_unacked
@@ -28,7 +28,7 @@ ROLL_CALL = 5  # seconds between two calls to all workers to send events; Flower
 GONE = 15  # seconds without a sign of a worker elsewhere; its heartbeat comes every 2
 QUEUES = 50  # that are counted: a program that may send events could name any number of queues
 MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)  # what reading something odd raises
-KINDS = {"sent", "received", "started", "succeeded", "failed", "retried", "rejected", "revoked"}
+KINDS = {kind for kind, fields in FIELDS.items() if "id" in fields}  # of a task's events
 WHY = 200  # characters of an error that are kept
 
 

@@ -246,9 +246,8 @@ class History:
             if attempt is None:
                 attempt = self._taken_by(task["id"], worker) or self._new(task["id"])
                 self._start(attempt, worker, started)
-            attempt.started = min(
-                attempt.started or started, started
-            )  # the event comes when the worker has time for it
+            # Its event comes when the worker has time for it.
+            attempt.started = min(attempt.started or started, started)
             attempt.process, attempt.seen = task["process"], time
         for attempt in self._running_at(worker):
             if (seen := attempt.seen or 0) < time - MISSING:

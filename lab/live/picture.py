@@ -155,9 +155,8 @@ def rows(history: History) -> dict[str, list[Row]]:
         row = of_process.get((work.worker, work.attempt.process))
         if row is None:
             free = [row for row in found[work.worker] if has_room(row, taken[id(row)], work)]
-            row = min(free, key=lambda row: row.free, default=None) or new_row(
-                work.worker
-            )  # the one that has been idle longest
+            idle_longest = min(free, key=lambda row: row.free, default=None)
+            row = idle_longest or new_row(work.worker)
         if row:
             row.works.append(work)
             row.free = work.end

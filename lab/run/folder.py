@@ -82,9 +82,8 @@ def make_private(folder: Path) -> None:
         raise OSError(
             errno.EPERM, "nothing can be private on this file system. Put the lab into your home folder in Linux"
         )
-    if (
-        mode & 0o022
-    ):  # others may have put anything there, for example a log that is a link to a file, which would be emptied
+    # Others may have put anything there, for example a log that is a link to a file, which would be emptied.
+    if mode & 0o022:
         for path in sorted(folder.rglob("*"), reverse=True):
             if path.is_symlink() or path.lstat().st_uid != os.geteuid():
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -28,9 +28,10 @@ LOOK = 0.2  # seconds between two looks for output and results
 AT_ONCE = 50  # results asked for in one look, so that thousands of messages do not keep the broker busy
 CONFIRMED = 2  # seconds; a broker confirms a message in a few milliseconds
 PATIENCE = 5  # seconds
-Tell = Callable[[str], None]
 WORKER_GONE = 10  # seconds without an answer after which no worker is expected; a new one starts in 2
 RECORD = re.compile(r"\[[^]]*: \w+/(\S+?)\] ")  # how Celery begins a line of the worker's log
+
+Tell = Callable[[str], None]
 
 
 class Repeated:

@@ -26,7 +26,7 @@ from lab.probe.login import NotAnswering
 from lab.probe.ports import port_holder
 from lab.probe.rabbitmq import ManagementAway, management, takes_messages
 from lab.probe.wait import within
-from lab.probe.web import flower_answers, flower_port
+from lab.probe.web import flower_answers
 from lab.probe.workers import pools
 from lab.run import running
 from lab.run.folder import Claim, Folder
@@ -62,20 +62,19 @@ def examine(app: Celery | Fault) -> Iterator[Finding]:
         yield Finding("my_ml_app.py", False, str(app), app.remedy)
         return
     configured = {"broker": app.conf.broker_url, "result backend": app.conf.result_backend}
-    dashboard, flower = join(app)
+    join(app)
     try:
-        flower = flower or f"http://localhost:{flower_port()}"
+        flower = running.flower()
         addresses = [Address(url) for url in (app.conf.broker_url, app.conf.result_backend or "", flower)]
     except Fault as fault:
         yield Finding("addresses", False, str(fault), fault.remedy)
         return
     broker, results, _ = addresses
     yield from other_address("broker", configured["broker"], broker.url)
-    if broker.is_rabbitmq:
-        dashboard = dashboard or broker.management
+    dashboard = running.dashboard(broker)
     answer = asked("broker", server, broker, dashboard)
     yield answer
-    if broker.is_rabbitmq and answer.good:
+    if dashboard and answer.good:
         yield asked("management API", management_api, broker, dashboard)
     if app.conf.result_backend:
         yield from other_address("result backend", configured["result backend"], results.url)
@@ -163,17 +162,13 @@ def images() -> Iterator[Finding]:
         yield Finding("Docker", None, found, remedy)
 
 
-def join(app: Celery) -> tuple[str | None, str | None]:
-    """Ask where the lab in this folder has its servers, if one runs; return its dashboard and Flower, if any.
-
-    In a student's folder, ask what stands in for their broker, as the checks do.
-    """
-    servers, stack = (Claim.held(part, [Path(".lab")]) for part in ("servers", "stack"))
-    if servers:
+def join(app: Celery) -> None:
+    """Ask where the lab in this folder has its servers, if one runs; otherwise what stands in for the broker, as the
+    checks do."""
+    if servers := Claim.held("servers", [Path(".lab")]):
         running.use(servers)
     else:
         running.join(app.conf.broker_url)
-    return (servers.get("broker") or {}).get("dashboard"), stack.get("flower")
 
 
 def packages() -> Finding:

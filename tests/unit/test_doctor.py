@@ -82,6 +82,19 @@ def test_a_full_broker(examine, monkeypatch):
     assert "has too little disk space left" in findings["broker"].found and "workers" not in findings
 
 
+def test_the_dashboard_and_flower_of_a_lab_in_its_own_folder_are_asked_from_a_students(examine, monkeypatch):
+    """At the ports that they got there, which need not be the usual ones."""
+    broker = {"url": "amqp://myuser:mypassword@localhost:1//", "dashboard": "http://localhost:2", "instead": None}
+    runs = {"servers": {"broker": broker}, "stack": {"flower": "http://localhost:3"}}
+    monkeypatch.setattr(doctor.Claim, "held", lambda name, folders=None: {} if folders else runs[name])
+    monkeypatch.setattr(rabbitmq, "ask", lambda url: "RabbitMQ 4.3.6")
+    monkeypatch.setattr(rabbitmq, "alarm", lambda broker, dashboard: None)
+    monkeypatch.delenv("FLOWER_PORT", raising=False)
+    findings = {finding.subject: finding for finding in examine(Celery(broker=broker["url"]))}
+    assert "http://localhost:2" in findings["management API"].found
+    assert "http://localhost:3" in findings["Flower"].found
+
+
 WSL_1 = "Linux version 4.4.0-22621-Microsoft (Microsoft@Microsoft.com) (gcc version 5.4.0 (GCC) ) #1-Microsoft Sat"
 WSL_2 = "Linux version 5.15.167.4-microsoft-standard-WSL2 (root@f9c826d3017f) (gcc (GCC) 11.2.0) #1 SMP Tue Nov 5"
 ROOT_9P = r"C:\134 {} 9p rw,noatime,aname=drvfs;path=C:\;uid=1000;gid=1000;symlinkroot=/mnt/,mmap,access=client 0 0"

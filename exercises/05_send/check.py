@@ -30,7 +30,7 @@ from lab.course.kit import (
     waiting,
 )
 
-TYPING = float(os.environ.get("LAB_TYPING", "60"))  # seconds that a student has to type a message; a test has fewer
+TYPING = float(os.environ.get("LAB_TYPING", "60"))  # seconds that a student has to type; tests and grades have fewer
 DEADLINE = TYPING + 20
 ROUND = 2  # seconds of these after which everything is looked at again
 SLOW = 2  # seconds after which a prediction that runs is left to run

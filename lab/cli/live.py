@@ -29,7 +29,7 @@ def view() -> None:
     desk = Desk()
     tell("Ctrl-C ends this.")
     with recording_of(desk) as recording:
-        show_live(recording, desk.broker, heed=heed_interrupt)
+        show_live(recording, desk.broker, heed_interrupt)
     draw_what_happened(recording)
 
 
@@ -66,7 +66,7 @@ def burst(number: int, seconds: float | None, spread: float) -> None:
     list(desk.ready())
     sending = Burst(desk.task, desk.queue, number, seconds, spread)
     with recording_of(desk) as recording:
-        done = show_live(recording, desk.broker, sending, heed_interrupt)
+        done = show_live(recording, desk.broker, heed_interrupt, sending)
         sending.stop()
         waiting = sending.waiting(recording.history)
         if not done and waiting:

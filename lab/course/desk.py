@@ -136,7 +136,7 @@ class Desk:
     def on_dashboard(self, address: Address, *path: str) -> Any:
         """What RabbitMQ's dashboard says of, for example, "queues", virtual host, name. Raises ManagementAway.
 
-        Its numbers are up to 5 seconds old.
+        Its numbers are statistics, up to ten seconds old: totals() has those of now.
         """
         try:
             return management(running.dashboard(address), address, "".join(f"/{quote(part, safe='')}" for part in path))

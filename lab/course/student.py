@@ -100,9 +100,9 @@ class AsyncPredict(Wrong):
 
 
 class AfterReturn(Wrong):
-    """{function} in {file} returns in line {line}: the code below that, from line {below} on, never runs."""
+    """predict in my_ml_app.py returns in line {line}: the code below that, from line {below} on, never runs."""
 
-    next = "`return` ends a function. Put it at the end of {function}"
+    next = "`return` ends a function. Put it at the end of predict"
 
 
 def require(file: str) -> None:
@@ -156,14 +156,14 @@ def literal(file: str, name: str) -> str | None:
     return None
 
 
-def nothing_after_return(function: str = "predict", file: str = "my_ml_app.py") -> None:
-    """Raise AfterReturn when a function has statements that can never run, since `return` stands above them."""
-    for found in ast.walk(tree(file)):
-        if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef) and found.name == function:
+def nothing_after_return() -> None:
+    """Raise AfterReturn when predict has statements that can never run, since `return` stands above them."""
+    for found in ast.walk(tree("my_ml_app.py")):
+        if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef) and found.name == "predict":
             blocks = [block for node in ast.walk(found) for block in vars(node).values() if isinstance(block, list)]
             for this, below in (pair for block in blocks for pair in itertools.pairwise(block)):
                 if isinstance(this, ast.Return):
-                    raise AfterReturn(function=function, file=file, line=this.lineno, below=below.lineno)
+                    raise AfterReturn(line=this.lineno, below=below.lineno)
 
 
 def app() -> Celery:

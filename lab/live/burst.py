@@ -32,7 +32,7 @@ class Burst:
     taken, outcomes how these ended. problem says why nothing can be sent now, fault why nothing can ever be sent.
     """
 
-    def __init__(self, task: Task, queue: str, number: int, seconds: float | None = None, spread: float = 0):
+    def __init__(self, task: Task, queue: str, number: int, seconds: float | None, spread: float):
         self._task, self._queue, self._app = task, queue, task.app
         self.number, self._seconds, self._spread = number, seconds, spread
         self._mark = f"burst-{uuid.uuid4().hex[:8]}"

@@ -102,9 +102,9 @@ def is_event(event: object) -> TypeGuard[Event]:
 
 
 def switch_events_on(
-    app: Celery, workers: list[str] | None = None, connection: Connection | None = None
+    app: Celery, workers: list[str] | None, connection: Connection | None = None
 ) -> tuple[list[str], list[str]]:
-    """Make workers, by default all, send events of their tasks. Return their names, and the names of those that did not
+    """Make workers (None: all) send events of their tasks. Return their names, and the names of those that did not
     send them before."""
     said = ask_workers(app, "enable_events", workers, HEARING, connection)
     return list(said), [name for name, say in said.items() if say == EVENTS_SWITCHED_ON]

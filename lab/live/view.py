@@ -159,9 +159,7 @@ class Screen:
                     print(unread(self._numbers.history))
 
 
-def show_live(
-    recording: Recording, where: Address, burst: Burst | None = None, heed: Callable[[], None] = lambda: None
-) -> bool:
+def show_live(recording: Recording, where: Address, heed: Callable[[], None], burst: Burst | None = None) -> bool:
     """Show what happens, and return whether the burst has finished: Ctrl-C ends this earlier.
 
     heed() raises KeyboardInterrupt if Ctrl-C came at a moment when Python could not raise it.

@@ -143,4 +143,4 @@ def test_ctrl_c_that_python_had_to_ignore_ends_a_view():
             raise KeyboardInterrupt
 
     recording = SimpleNamespace(history=History(), take=lambda: [])
-    assert not show_live(recording, "here", heed=heed)
+    assert not show_live(recording, "here", heed)

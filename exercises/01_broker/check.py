@@ -36,7 +36,7 @@ from lab.course.kit import (
 class NoBroker(Wrong):
     """celeryconfig.py has no broker_url."""
 
-    next = "Set it to the address that `make servers` shows. (`**` hides the password)"
+    next = "Set it to the address that `make servers` shows (`**` hides the password)"
 
 
 class OtherBroker(Wrong):

@@ -56,7 +56,7 @@ def report(folders: tuple[Path, ...], form: str) -> None:
     help="Write the points into this file too, in Classroom 50's format.",
 )
 def grade(folder: Path, result: Path | None) -> None:
-    """Run what one student wrote, check every exercise, and give a point for each that passes.
+    """Run what a student wrote: a point for each exercise that passes.
 
     DIR is the student's folder, or a clone of the lab with that folder inside. Servers, worker and Flower are started
     from a copy of its files, and end again. progress.json does not count. It takes about two minutes. The exit status

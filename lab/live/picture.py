@@ -363,7 +363,7 @@ def draw_rows(panel: Axes, groups: dict[str, list[Row]], history: History, start
     if left := len(works(history)) - len(shown):
         notes.append(f"there is no room for the processes of {left} more predictions")
     if unseen := sum(one.process is None for one in shown):
-        notes.append(f"the process of {unseen} is unknown: they are drawn where there was room")
+        notes.append(f"predictions whose process is unknown, drawn where there was room: {unseen}")
     panel.set_title("\n".join(notes), fontsize=8, loc="right")
 
 

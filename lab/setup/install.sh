@@ -42,7 +42,7 @@ if [ ! "$fitting" ]; then
         fail "The folder .venv could not be made in $PWD. May you write there? A Windows drive may lack the symbolic links that it needs: put the lab into your home folder (on Windows: into that of your Linux)."
 fi
 
-echo "Installing the packages of $1 into .venv, this once …"
+echo "Installing the packages of $1 into .venv, this once. It takes a minute or two …"
 case $PWD in
 *[\"\`\$\\:]*) echo "The name of this folder has one of \" \` \$ \\ : in it. \`make lab\` works here; activate does not." ;;
 esac

@@ -131,7 +131,7 @@ def test_it_installs_once_and_for_every_folder(quick):
     quick.path = quick.path.rename(quick.path.with_name("the lab"))
     first, _ = make_lab(quick, REAL)
     second, _ = make_lab(quick, REAL)
-    assert "Installing the packages of requirements.txt into .venv, this once" in first
+    assert "Installing the packages of requirements.txt into .venv, this once. It takes a minute or two" in first
     assert "Installing" not in second and "anew" not in first + second
     assert not list(quick.path.glob("*.egg-info"))
     own = next((quick.path / ".venv").glob("lib/*/site-packages"))

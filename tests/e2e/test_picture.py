@@ -64,4 +64,4 @@ def test_a_picture_of_many_predictions_drops_none(tmp_path):
     assert sum(len(row.works) for row in drawn) == 6000
     svg = draw(History.read(path), path)[0].read_text()
     assert "6000 predictions are too many for a bar each" in svg
-    assert "the process of 6000 is unknown" in svg
+    assert "predictions whose process is unknown, drawn where there was room: 6000" in svg

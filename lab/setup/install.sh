@@ -13,6 +13,10 @@ fail() {
     exit 1
 }
 
+new_enough() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
 # Whether .venv has a Python that runs, is new enough, is the wanted one, and stands where it was made.
 fits() {
     .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || return
@@ -27,10 +31,11 @@ files="pyproject.toml requirements.txt constraints.txt $1 lab/setup/install.sh"
     fail "The folder .venv belongs to somebody else (was it made with sudo?). Remove it: sudo rm -r .venv"
 
 if [ ! "$fitting" ]; then
-    for python in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11} none; do
-        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
+    python=${PYTHON:-}
+    [ "$python" ] || for python in python3 python3.14 python3.13 python3.12 python3.11; do
+        new_enough "$python" && break
     done
-    if [ "$python" = none ]; then
+    if ! new_enough "$python"; then
         first=${PYTHON:-python3}
         found=$("$first" --version 2>&1) && found="$first is $found" || found="there is no $first here"
         fail "The lab needs Python 3.11 or newer, and $found. Install one, or name it: make lab PYTHON=python3.12"

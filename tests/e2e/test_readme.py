@@ -2,6 +2,8 @@
 
 import re
 
+import pexpect
+import pytest
 from conftest import ROOT, free_port
 
 from e2e.student import RABBITMQ, eventually, require
@@ -50,9 +52,21 @@ def follow(terminal, promised):
             terminal.see("Enter a message:")
             terminal.sendline(typed[1])
         else:  # two predictions at a time may end in another order than the README's
-            match = re.search(pattern(line), terminal.seen) or terminal.see(pattern(line))
+            match = re.search(pattern(line), terminal.seen) or printed(terminal, line)
             task = match[1] if match.groups() else task
     return task
+
+
+def printed(terminal, line):
+    """See this line of a README; without it, the test fails with what was printed in its place."""
+    try:
+        return terminal.see(pattern(line))
+    except (pexpect.EOF, pexpect.TIMEOUT):
+        found = re.sub(r"\x1b\[[\d;]*m|\r", "", terminal.seen + terminal.before)
+        command = b" ".join(terminal.args).decode().partition(" exec ")[2]
+        pytest.fail(
+            f"The README shows this line, and `{command}` does not print it:\n{line}\n\nIt printed:\n{found}", False
+        )
 
 
 def test_the_readme_shows_what_happens(student):

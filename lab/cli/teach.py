@@ -98,6 +98,10 @@ def dev_new(name: str) -> None:
             f"An exercise is called by two digits, _ and a word in small letters, and not {name!r}",
             f"Choose a word that fits: `lab dev new {number:02}_limits`",
         )
+    if (EXERCISES / name).exists():
+        raise Fault(
+            f"The folder {name} is there already", f"See what is missing in it: `lab dev check {int(name[:2])}`"
+        )
     if int(name[:2]) != number:
         raise Fault(f"The next exercise is number {number}", f"Type `lab dev new {number:02}{name[2:]}`")
     folder = EXERCISES / name

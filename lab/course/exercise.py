@@ -84,6 +84,10 @@ class Exercise:
         return self._module.check(desk)
 
     @property
+    def has_check(self) -> bool:
+        return callable(getattr(self._module, "check", None))
+
+    @property
     def deadline(self) -> float:
         """Seconds that its check has, once it has begun: DEADLINE in check.py, where a student is waited for."""
         return getattr(self._module, "DEADLINE", DEADLINE)
@@ -97,6 +101,12 @@ class Exercise:
     def wrong_states(self) -> dict[str, type[Wrong]]:
         """The wrong states that this check recognises, by their names."""
         return {kind.__name__: kind for kind in self._module.RECOGNISES}
+
+    @property
+    def own_wrong_states(self) -> dict[str, type[Wrong]]:
+        """The wrong states that check.py itself defines, by their names."""
+        kinds = [one for one in vars(self._module).values() if isinstance(one, type) and issubclass(one, Wrong)]
+        return {kind.__name__: kind for kind in kinds if kind.__module__ == self._module.__name__}
 
     @property
     def states(self) -> dict[str, Callable[..., object]]:

@@ -55,7 +55,13 @@ def test_a_name_that_no_exercise_has_is_refused(exercises, name):
     assert len(list(exercises.iterdir())) == 4
 
 
-@pytest.mark.parametrize("number", ["02", "04", "99"])
+def test_an_exercise_that_is_there_already_is_not_the_next_one(exercises):
+    with pytest.raises(Fault, match="02_app is there already") as refused:
+        dev("new", "02_app")
+    assert "lab dev check 2" in refused.value.remedy
+
+
+@pytest.mark.parametrize("number", ["01", "04", "99"])
 def test_a_new_exercise_takes_the_next_number(exercises, number):
     with pytest.raises(Fault, match="next exercise is number 3") as refused:
         dev("new", f"{number}_app")
@@ -79,6 +85,29 @@ def test_a_new_exercise_takes_the_next_number(exercises, number):
         ("check.py", "Iterator[str]:", "Iterator[str]", "check.py or states.py cannot be used: SyntaxError"),
         ("check.py", "    NoConfiguration,\n", "", "a function no_configuration, and no wrong state"),
         ("check.py", "    next = ", "    then = ", "NoConfiguration in check.py does not say"),
+        ("README.md", "$ lab check 2", "$ lab check 3", "does not show `$ lab check 2`"),
+        ("check.py", "def check(", "def checks(", "no function check(desk)"),
+        ("check.py", "    NoConfiguration,\n", "", "NoConfiguration in check.py is not one of those in RECOGNISES"),
+        ("check.py", "    next = ", "    next = 'See `a. ' or ", "NoConfiguration in check.py: it has a `"),
+        ("check.py", "    next = ", "    next = 'see. ' or ", "begin with a capital letter"),
+        ("check.py", "    next = ", "    next = 'See it.' or ", "the full stop of its `next`"),
+        ("check.py", '."""\n\n    next = ', '"""\n\n    next = ', "its docstring is a sentence"),
+        (
+            "check.py",
+            "    next = ",
+            "    next = 'Type app.config_from_object(\"celeryconfig\")' or ",
+            "hands the solution out",
+        ),
+        ("check.py", "lab.course.kit", "lab.course.desk", "imports lab.course.desk: a check imports from"),
+        ("solution/my_ml_app.py", "from celery ", "import lab.paths\nfrom celery ", "line 3, imports lab.paths: "),
+        ("README.md", "## Do this\n", "## Do this\n\nTODO\n", "is still to be written."),
+        (
+            "states.py",
+            "def reference(student):\n",
+            "def reference(student):\n    student.port\n",
+            "is no use to `lab grade`",
+        ),
+        ("states.py", "student.solve()", "student.solve(broker='')", "has to call student.solve() once"),
         ("states.py", "def reference", "def solved", "no function reference"),
         ("states.py", "def other_name", "def _other_name", "no function other_name"),
     ],

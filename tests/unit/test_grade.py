@@ -1,12 +1,9 @@
 """Which folder is graded, where its servers have to be, and what is started there."""
 
-from unittest.mock import create_autospec
-
 import pytest
 from conftest import pass_all
 
-from lab.course.exercise import course
-from lab.course.grade import Student, must_be_free, students_folders, written
+from lab.course.grade import must_be_free, students_folders, written
 from lab.fault import Fault
 
 
@@ -59,11 +56,3 @@ def test_an_address_at_which_somebody_listens_is_refused(answering):
         must_be_free(f"redis://localhost:{port}/0")
     must_be_free("redis://elsewhere.invalid:1/0")
     must_be_free("amqp://my/password@localhost//")
-
-
-@pytest.mark.parametrize("exercise", course(), ids=lambda exercise: exercise.path.name)
-def test_what_a_reference_starts_can_be_started_for_a_grade(exercise):
-    """`reference` in states.py asks nothing of a student that only the tests' student can do."""
-    student = create_autospec(Student, instance=True)
-    exercise.states["reference"](student)
-    student.solve.assert_called_once_with()

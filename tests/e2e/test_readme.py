@@ -1,6 +1,7 @@
 """Each command of the README that shows output, run in its order, with the output that it promises."""
 
 import re
+from contextlib import suppress
 
 import pexpect
 import pytest
@@ -59,14 +60,12 @@ def follow(terminal, promised):
 
 def printed(terminal, line):
     """See this line of a README; without it, the test fails with what was printed in its place."""
-    try:
+    with suppress(pexpect.EOF, pexpect.TIMEOUT):
         return terminal.see(pattern(line))
-    except (pexpect.EOF, pexpect.TIMEOUT):
-        found = re.sub(r"\x1b\[[\d;]*m|\r", "", terminal.seen + terminal.before)
-        command = b" ".join(terminal.args).decode().partition(" exec ")[2]
-        pytest.fail(
-            f"The README shows this line, and `{command}` does not print it:\n{line}\n\nIt printed:\n{found}", False
-        )
+    found = re.sub(r"\x1b\[[\d;]*m|\r", "", terminal.seen + terminal.before)
+    command = b" ".join(terminal.args).decode().partition(" exec ")[2]
+    what = f"The README shows this line, and `{command}` does not print it:\n{line}\n\nIt printed:\n{found}"
+    pytest.fail(what, pytrace=False)
 
 
 def test_the_readme_shows_what_happens(student):

@@ -53,7 +53,7 @@ def in_readme(exercise: Exercise) -> Iterator[str]:
         yield f"README.md has the parts {', '.join(found) or '(none)'}, and its readers expect {', '.join(PARTS)}"
     if (number := len(text.splitlines())) > LINES:
         yield f"README.md has {number} lines: leave out what does not help to do it, until {LINES} are enough"
-    if f"$ lab check {exercise.number}\n" not in text:
+    if f"```console\n$ lab check {exercise.number}\n" not in text:
         yield f"README.md does not show `$ lab check {exercise.number}`, and what it prints, in a block of ```console"
 
 

@@ -273,14 +273,18 @@ class History:
 
     def _retried(self, fact: Fact, time: float) -> None:
         self._killed(fact, time)
-        if self._finish(fact, time, "retried") and fact["id"] not in self.open:
-            self._new(fact["id"], time)
+        if self._finish(fact, time, "retried"):
+            self._queue_again(fact["id"], time)
 
     def _rejected(self, fact: Fact, time: float) -> None:
         if self._finish(fact, time, "returned" if fact["requeue"] else "failed") and fact["requeue"]:
             self.incidents.append((time, time, "a prediction went back into the queue"))
-            if fact["id"] not in self.open:
-                self._new(fact["id"], time)
+            self._queue_again(fact["id"], time)
+
+    def _queue_again(self, task: str, time: float) -> None:
+        """Its message is in the queue once more; whoever took it may have told of that already."""
+        attempt = self.open.get(task) or self._new(task)
+        attempt.sent = attempt.sent or min(time, attempt.received or time, attempt.started or time)
 
     def _new(self, task: str, sent: float | None = None) -> Attempt:
         """The first Attempt of a prediction, or one more."""
@@ -341,8 +345,7 @@ class History:
 
     def _lose(self, attempt: Attempt, time: float) -> None:
         self._end(attempt, time, "lost")
-        if attempt.id not in self.open:
-            self._new(attempt.id, time)
+        self._queue_again(attempt.id, time)
 
     def _pool(self, fact: Fact, time: float) -> None:
         self.pools[fact["worker"]] = fact["processes"]

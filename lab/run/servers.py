@@ -85,10 +85,21 @@ class Servers:
             except Fault as fault:
                 problem = fault
         if self._stand_in is None:
-            self._stand_in = f"redis://:{self._password()}@localhost:{free_port(STAND_IN_PORT)}"
-            self._start_valkey(Address(self._stand_in), "stand-in")
+            self._stand_in = self._start_stand_in()
         url = f"{self._stand_in}/{database}"
         return Server(url, ask(url), started=True, instead=problem.sentences())
+
+    def _start_stand_in(self) -> str:
+        """Start the Valkey that is used instead, and return its URL, without a database."""
+        port = free_port(STAND_IN_PORT)
+        url = f"redis://:{self._password()}@localhost:{port}"
+        try:
+            self._start_valkey(Address(url), "stand-in")
+        except Fault:
+            if not takes_connections(port):
+                raise
+            return self._start_stand_in()  # another lab took the port in the same moment
+        return url
 
     def _password(self) -> str:
         """The stand-in's, which nobody else on this machine knows; kept, so that other terminals can join it again."""

@@ -29,8 +29,14 @@ class Learner(Student):
         self.number_of_workers = 0
         self.patience = 30  # seconds in which a check wants to see a message of theirs
         self.where = []  # what goes before each command
+        self.consuming = None
         for name in ("celeryconfig.py", "my_ml_app.py", "use_ml_app.py", "Makefile", "requirements.txt"):
             (path / name).unlink()
+
+    def close(self):
+        if self.consuming:
+            self.consuming.collect()
+        super().close()
 
     def run(self, *command, **options):
         return super().run(*self.where, *command, **options)

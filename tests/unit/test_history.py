@@ -70,6 +70,7 @@ BEGUN = "sent 1", "received 1 one", "started 1 one"
 def test_each_attempt_ends_once_and_as_its_worker_says(facts, ended):
     history = story(*facts)
     assert sorted(outcomes(history)) == ended
+    assert all(one.sent for one in history.ended) == ("sent 1" in facts)
     assert not history.running
     assert history.heard == 1
     assert history.done == ("succeeded" in [outcome for _, _, outcome in ended])

@@ -103,6 +103,7 @@ def quick(bare):
     return bare
 
 
+@pytest.mark.timeout(400)
 def test_without_a_network_it_installs_what_make_offline_gathered(quick):
     """As far as that is for this Python and this kind of machine, which is said otherwise."""
     programs = quick.path / "bin"
@@ -111,7 +112,7 @@ def test_without_a_network_it_installs_what_make_offline_gathered(quick):
         (programs / tool).symlink_to(shutil.which(tool))
 
     def run(*command, **env):
-        return quick.run(*command, PATH=str(programs), **env)
+        return quick.run(*command, PATH=str(programs), seconds=180, **env)
 
     printed, status = run("make", "offline")
     assert status == 0, printed

@@ -87,6 +87,8 @@ FIELDS: dict[str, Fields] = {  # of each kind of fact, beside its time; a Follow
     "counts": {"ready": are_counts, "unacked": is_number_or_none},
     "broker": {"answers": is_bool},
     "unread": {"number": is_number},
+    "fault": {"what": is_text, "until": is_number},
+    "story": {"id": is_name, "what": is_text},
 }
 
 
@@ -154,7 +156,8 @@ class History:
     Until now: ended, the Attempts that have ended; heard (of), done and failed, how many predictions; total, how many
     there were when the broker was last asked, with those in the queue; moment, the Moment when it was; counts, (time,
     ready, unacked); sizes, (time, worker, its processes); incidents, (begin, end, what happened); unread, how many
-    events could not be read; error, with which the last one failed.
+    events could not be read; error, with which the last one failed; marked, the id of the prediction whose
+    story is told.
     """
 
     def __init__(self) -> None:
@@ -175,6 +178,7 @@ class History:
         self.answers: bool | None = None
         self.why: str | None = None
         self.error: str | None = None
+        self.marked: str | None = None
         self._before = 0, 0, 0, 0  # taken, running, done, failed: when the broker was asked
         self._taken = 0  # predictions that are in no queue
         # How many predictions there were, told by workers and by the broker.
@@ -391,6 +395,12 @@ class History:
             begin, _, what = self.incidents[-1]
             self.incidents[-1] = begin, time, what
         self.answers, self.why = fact["answers"], fact.get("why")
+
+    def _fault(self, fact: Fact, time: float) -> None:
+        self.incidents.append((time, fact["until"], fact["what"]))
+
+    def _story(self, fact: Fact, time: float) -> None:
+        self.marked = fact["id"]
 
     def _unread(self, fact: Fact, time: float) -> None:
         self.unread = fact["number"]

@@ -24,13 +24,17 @@ Facts = dict[str, Any]  # what a lab runs, as it says in JSON
 
 
 class Folder:
-    """.lab in the current folder, or, where that cannot be used, a temporary one (problem says why)."""
+    """.lab in the current folder, or, where that cannot be used, a temporary one (problem says why); or a temporary one
+    from the beginning."""
 
     problem: str | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, temporary: bool = False) -> None:
         self.path = Path(".lab").absolute()
         self._temporary: list[Path] = []
+        if temporary:
+            self.path = self._make_temporary()
+            return
         try:
             self.path.mkdir(mode=0o700, exist_ok=True)
             make_private(self.path)

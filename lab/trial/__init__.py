@@ -1,0 +1,4 @@
+"""Predictions sent and things broken on purpose, and a verdict over what happened."""
+
+TASK, TRUTH, SETTINGS = "LAB_TRIAL_TASK", "LAB_TRIAL_TRUTH", "LAB_TRIAL_SETTINGS"  # names in the environment
+DEFAULTS = "defaults"  # what SETTINGS says for Celery's own settings instead of those of celeryconfig.py

@@ -1,0 +1,165 @@
+"""One trial: predictions are sent, faults are injected, and when all is over the facts are judged and kept."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from celery import Celery
+
+from lab.fault import Fault, counted
+from lab.live.follow import Follower
+from lab.probe.address import Address
+from lab.probe.connection import ONCE
+from lab.probe.queue import Totals, ready_and_unacked
+from lab.run.keeper import Child
+from lab.trial import record
+from lab.trial.plan import Planned, plan
+from lab.trial.rig import Rig, Wanted
+from lab.trial.story import chosen, story
+from lab.trial.verdict import Fact, Fate, Verdict, fates, judge
+
+LOOK = 0.2  # seconds
+QUIET = 12  # seconds without news until what has not ended is given up: Celery sees after 10 that a process has died
+LONGEST = 120  # seconds that the end may take after the last prediction was sent
+FINAL = {"SUCCESS", "FAILURE", "REVOKED"}
+SEVERAL = 1000  # results asked for at once
+
+Tell = Callable[[str], None]
+
+
+class Outcome(NamedTuple):
+    """What a trial has shown: its Verdict, the story that proves it as lines, none if nothing happened, and its
+    record."""
+
+    verdict: Verdict
+    story: list[str]
+    path: Path
+
+
+@dataclass(frozen=True)
+class Trial:
+    """number predictions sent in so many seconds, and faults of these kinds as the seed wants them. settings are those
+    of celeryconfig.py; None stands for Celery's own."""
+
+    wanted: Wanted
+    settings: dict[str, Any] | None
+    kinds: list[str]
+    seed: int
+    number: int
+    seconds: float
+
+    def hold(self, folder: Path, tell: Tell) -> Outcome:
+        """Hold the trial, and write its record into a folder. Raises Fault when it cannot go on."""
+        faults = plan(self.kinds, self.seed, self.seconds)
+        begin = {"time": round(time.time(), 4), "fact": "trial", **self._said()}
+        facts = _happened(self.wanted, self.settings is None, faults, self.number, self.seconds, tell)
+        verdict, told = judge(facts), []
+        if found := chosen(fates(facts)):
+            fate, what = found
+            facts.append({"time": round(time.time(), 4), "fact": "story", "id": fate.id, "what": what})
+            told = list(self._tell_story(fate, what, [fact for fact in facts if fact["fact"] == "fault"]))
+        facts.append(verdict.as_fact(round(time.time(), 4)))
+        return Outcome(verdict, told, record.write([begin, *facts], folder))
+
+    def _said(self) -> dict[str, Any]:
+        return {
+            "seed": self.seed,
+            "number": self.number,
+            "seconds": self.seconds,
+            "kinds": self.kinds,
+            "defaults": self.settings is None,
+            "settings": {name: value for name, value in (self.settings or {}).items() if record.is_json(value)},
+        }
+
+    def _tell_story(self, fate: Fate, what: str, faults: list[Fact]) -> list[str]:
+        lines = [f"The story of {fate.id}, which {what}:"]
+        begin = fate.facts[0]["time"]
+        for at, sentence in story(fate, faults, self.settings or {}, self.wanted.is_rabbitmq):
+            lines.append(f"{'':>8}   {sentence}" if at is None else f"{at - begin:7.2f} s {sentence}")
+        return lines
+
+
+def _happened(
+    wanted: Wanted, defaults: bool, faults: list[Planned], number: int, seconds: float, tell: Tell
+) -> list[Fact]:
+    """Send, break, wait for the end, and return all facts."""
+    kinds = {fault.kind for fault in faults}
+    with Rig(wanted, defaults, kinds, tell) as rig, Follower(rig.monitor, lambda: rig.broker.dashboard) as follower:
+        tell(f"Sending {counted(number, 'prediction')} in {seconds:g} s, with {counted(len(faults), 'fault')} …")
+        producer, begin = rig.produce(number, seconds), time.monotonic()
+        broken = [_break(rig, planned, begin, tell) for planned in faults]
+        _wait_for(producer)
+        tell("All are sent. Waiting for the end …")
+        results, left = _wait_for_the_end(rig)
+        now = round(time.time(), 4)
+        said = [{"time": now, "fact": "result", "id": task, "state": state} for task, state in results.items()]
+        waits = [{"time": now, "fact": "waits", "id": task} for task in left]
+        return [*follower.facts(), *rig.truth(), *broken, *said, *waits]
+
+
+def _break(rig: Rig, planned: Planned, begin: float, tell: Tell) -> Fact:
+    """Inject a fault at its time, and say so. begin is when the first prediction was sent, by the monotonic clock."""
+    while (left := begin + planned.at - time.monotonic()) > 0:
+        time.sleep(left)
+    at = time.monotonic() - begin
+    fault = rig.inject(planned)
+    tell(f"{at:7.2f} s {fault['what']}; all worked again {fault['until'] - fault['time']:.1f} s later")
+    return fault
+
+
+def _wait_for(producer: Child) -> None:
+    while not producer.ended.wait(LOOK):
+        pass
+    if producer.code:
+        raise Fault(f"The producer of the trial ended with exit status {producer.code}", f"Look into {producer.log}")
+
+
+def _wait_for_the_end(rig: Rig) -> tuple[dict[str, str], set[str]]:
+    """Wait until every prediction has ended, or nothing happens any more.
+
+    Return what each one's result says, {} without a result backend, and those that are still in the queue or in a
+    worker.
+    """
+    deadline, last, before = time.monotonic() + LONGEST, time.monotonic(), None
+    while True:
+        truth = rig.truth()
+        those = fates(truth)
+        results = _states(rig.monitor, list(those)) if rig.results else {}
+        on_their_way = {
+            fate.id
+            for fate in those.values()
+            if (fate.is_accepted or fate.begun) and not (fate.made and results.get(fate.id, "SUCCESS") in FINAL)
+        }
+        there = _in_broker(rig)
+        if (news := (len(truth), sorted(results.items()), there)) != before:
+            before, last = news, time.monotonic()
+        quiet = time.monotonic() - last
+        if not any(there) and (not on_their_way or quiet > QUIET):
+            return results, set()
+        if there.unacked and not rig.broker_is_rabbitmq and quiet > QUIET / 2:
+            rig.give_back()  # nothing runs, so dead workers held them; it would happen after visibility_timeout
+        if time.monotonic() > deadline:
+            return results, {task for task in on_their_way if not those[task].made}
+        time.sleep(LOOK)
+
+
+def _in_broker(rig: Rig) -> Totals:
+    """How many messages wait in the queue, and how many are held."""
+    with rig.monitor.connection_for_read(transport_options=ONCE) as connection:
+        queue = rig.monitor.conf.task_default_queue
+        ready, unacked = ready_and_unacked(connection, Address(rig.broker.url), [queue], rig.broker.dashboard)
+        return Totals(sum(ready.values()), unacked or 0)
+
+
+def _states(app: Celery, tasks: list[str]) -> dict[str, str]:
+    """What the result of each of these predictions says: PENDING where none is stored."""
+    found: dict[str, str] = {}
+    for at in range(0, len(tasks), SEVERAL):
+        some = tasks[at : at + SEVERAL]
+        stored = app.backend.mget([app.backend.get_key_for_task(task) for task in some])
+        for task, value in zip(some, stored, strict=True):
+            found[task] = json.loads(value)["status"] if value else "PENDING"
+    return found

@@ -16,7 +16,7 @@ AWAY and ODD are what they raise when nobody answers, or something odd does. ANS
 
 To start a server of the check's own: Keeper ends it however the check ends; free_port, await_child, VALKEY_START.
 
-To read what a burst or a view saw: History.
+To read what a burst or a view saw: History. What trials found: trials, the newest first, each a Record.
 
 And the wrong states that several exercises recognise.
 """
@@ -89,3 +89,4 @@ from lab.probe.workers import ask_workers
 from lab.run import running
 from lab.run.keeper import Keeper
 from lab.run.servers import VALKEY_START, await_child, free_port
+from lab.trial.record import Record, trials

@@ -279,7 +279,7 @@ def draw_queue(panel: Axes, counts: list[Count], start: float, end: float) -> No
 def draw_incidents(panels: Sequence[Axes], history: History, start: float, end: float) -> None:
     """A line at each incident, or a band as long as it lasts, and what it was; no text covers another."""
     levels: list[float] = []  # where the text on each of them ends
-    for begin, finish, what in history.incidents[:INCIDENTS]:
+    for begin, finish, what in sorted(history.incidents, key=lambda incident: incident[0])[:INCIDENTS]:
         what = printable(what, LABEL)
         for panel in panels:
             panel.axvspan(begin, finish or end, color=INCIDENT, alpha=0.15, linewidth=0)
@@ -323,6 +323,7 @@ def draw_rows(panel: Axes, groups: dict[str, list[Row]], history: History, start
     ticks: list[float] = []
     labels: list[str] = []
     drawn: set[str] = set()
+    is_marked = False
     gap = (end - start) / COLUMNS
     for worker, those in groups.items():
         where = (0, place - 0.6)
@@ -344,6 +345,9 @@ def draw_rows(panel: Axes, groups: dict[str, list[Row]], history: History, start
                     bars(panel, merged(short, gap), place, 0.6, colour)
                     long = [(begin, finish) for begin, finish in spans if finish - begin > EDGE * gap]
                     bars(panel, long, place, 0.6, colour, edge=0.5)
+            marked = [(work.begin, work.end) for work in row.works if work.attempt.id == history.marked]
+            bars(panel, marked, place, 0.8, "none", edge=2, edge_colour=POOL)
+            is_marked = is_marked or bool(marked)
             sent = [(work.attempt.sent, work.begin) for work in row.works]
             waits = sorted((time, begin) for time, begin in sent if time and time < begin)
             bars(panel, merged(waits, gap), place + 0.38, 0.12, WAITING)
@@ -355,6 +359,8 @@ def draw_rows(panel: Axes, groups: dict[str, list[Row]], history: History, start
     for colour, (name, width) in LEGEND.items():
         if colour in drawn:
             panel.plot([], [], color=colour, linewidth=width, label=name)
+    if is_marked:
+        panel.bar([], [], facecolor="none", edgecolor=POOL, linewidth=2, label=printable(history.marked, LABEL))
     panel.figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     notes = []
     if shaded:
@@ -367,10 +373,18 @@ def draw_rows(panel: Axes, groups: dict[str, list[Row]], history: History, start
     panel.set_title("\n".join(notes), fontsize=8, loc="right")
 
 
-def bars(panel: Axes, spans: list[Span], place: float, height: float, colour: str, edge: float = 0) -> None:
-    """Draw spans as bars around a place; edge is the width of their white edges, in points."""
+def bars(
+    panel: Axes,
+    spans: list[Span],
+    place: float,
+    height: float,
+    colour: str,
+    edge: float = 0,
+    edge_colour: str = "white",
+) -> None:
+    """Draw spans as bars around a place; edge is the width of their edges, in points."""
     lengths = [(begin, end - begin) for begin, end in spans]
-    panel.broken_barh(lengths, (place - height / 2, height), facecolor=colour, edgecolor="white", linewidth=edge)
+    panel.broken_barh(lengths, (place - height / 2, height), facecolor=colour, edgecolor=edge_colour, linewidth=edge)
 
 
 def shades(panel: Axes, spans: list[Span], place: float, colour: str, start: float, end: float) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 KINDS = {  # each kind of fault, in words, and about how many seconds it takes until all works again
-    "worker": ("the worker was killed", 3),
-    "process": ("a pool process was killed", 1),
-    "worker-cold": ("the worker was stopped cold", 4),
-    "broker": ("the broker was killed", 10),
-    "broker-frozen": ("the broker was frozen", 8),
-    "results": ("the result backend was killed", 4),
-    "network": ("the network to the broker broke", 8),
+    "worker": ("kill -9 of the worker", 3),
+    "process": ("kill -9 of a pool process", 1),
+    "worker-cold": ("SIGQUIT to the worker, a cold shutdown", 4),
+    "broker": ("kill -9 of the broker", 10),
+    "broker-frozen": ("the broker frozen (SIGSTOP)", 8),
+    "results": ("kill -9 of the result backend", 4),
+    "network": ("the network to the broker silent, then cut", 8),
 }
 FEWEST = 3  # faults of a trial
 CALM = 0.1  # of its time, at the beginning and at the end

@@ -197,6 +197,7 @@ class Rig:
         those = [process for process in pool if process in running] or pool
         victim = those[int(draw * len(those))]
         os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: len({one.pid for one in main.children()} - {victim}) == len(pool), COLD)
         return victim, {process: task for process, task in running.items() if process == victim}
 
     def _kill_and_wait(self, child: Child, url: str, away: float) -> int:

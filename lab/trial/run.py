@@ -106,7 +106,7 @@ def _break(rig: Rig, planned: Planned, begin: float, tell: Tell) -> Fact:
         time.sleep(left)
     at = time.monotonic() - begin
     fault = rig.inject(planned)
-    tell(f"{at:7.2f} s {fault['what']}; all worked again {fault['until'] - fault['time']:.1f} s later")
+    tell(f"{at:7.2f} s {fault['what']}; in order again {fault['until'] - fault['time']:.1f} s later")
     return fault
 
 

@@ -36,7 +36,7 @@ def story(
     process = None
     for fact in sorted([*fate.facts, *_met(fate, faults)], key=lambda fact: fact["time"]):
         match fact["fact"]:
-            case "asked":
+            case "called":
                 yield fact["time"], "the producer called delay()"
             case "accepted":
                 confirmed = is_rabbitmq and (settings.get("broker_transport_options") or {}).get("confirm_publish")
@@ -79,7 +79,7 @@ def story(
 
 
 def _lasted(fault: Fact) -> str:
-    return f" (all worked again {fault['until'] - fault['time']:.1f} s later)"
+    return f" (process {fault['process']}; in order again {fault['until'] - fault['time']:.1f} s later)"
 
 
 def _met(fate: Fate, faults: list[Fact]) -> list[Fact]:

@@ -83,22 +83,22 @@ class Verdict:
 
 
 def fates(facts: Iterable[Fact]) -> dict[str, Fate]:
-    """The Fate of each prediction that a producer has asked for."""
+    """The Fate of each prediction that a producer has called delay()."""
     found: defaultdict[str, list[Fact]] = defaultdict(list)
-    asked = {}
+    called = {}
     for fact in facts:
         if "id" in fact:
             found[fact["id"]].append(fact)
-            if fact["fact"] == "asked":
-                asked[fact["id"]] = Fate(fact["id"])
-    for task, fate in asked.items():
+            if fact["fact"] == "called":
+                called[fact["id"]] = Fate(fact["id"])
+    for task, fate in called.items():
         fate.facts = sorted(found[task], key=lambda fact: fact["time"])
         for fact in fate.facts:
             if fact["fact"] == "result":
                 fate.state = fact["state"]
             elif fact["fact"] == "dead":
                 fate.dead = fact["reason"]
-    return asked
+    return called
 
 
 def judge(facts: list[Fact]) -> Verdict:

@@ -14,7 +14,8 @@ from lab.course.exercise import course, load
 from lab.fault import Fault, Wrong
 
 COURSE = course()
-NAMES = [one.name for one in pkgutil.walk_packages(lab.__path__, "lab.") if not one.name.endswith("__main__")]
+PROGRAMS = ("__main__", "trial.app", "trial.producer")  # they begin when they are imported
+NAMES = [one.name for one in pkgutil.walk_packages(lab.__path__, "lab.") if not one.name.endswith(PROGRAMS)]
 MODULES = [*map(importlib.import_module, NAMES), *(load(one.path / "check.py") for one in COURSE)]
 KINDS = {
     f"{module.__name__}.{kind.__name__}": kind

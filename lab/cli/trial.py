@@ -44,7 +44,8 @@ def trial(kinds: tuple[str, ...], seed: int | None, number: int, seconds: float 
     desk, settings = Desk(), student.settings()
     if other := settings.keys() & {"broker_read_url", "broker_write_url"}:
         raise Fault(
-            f"celeryconfig.py sets {other.pop()}, so a trial could meet your own broker", "Set broker_url alone"
+            f"The celeryconfig.py here sets {other.pop()}, so a trial could meet your own broker",
+            "Set broker_url alone",
         )
     wanted = Wanted(
         desk.task.name, desk.queue, Address(desk.app.conf.broker_url).is_rabbitmq, bool(desk.app.conf.result_backend)
@@ -53,7 +54,7 @@ def trial(kinds: tuple[str, ...], seed: int | None, number: int, seconds: float 
     if not wanted.with_results:
         each = [kind for kind in each if kind != "results"]
         if not each:
-            raise Fault("celeryconfig.py has no result_backend that could be broken", "Exercise 11 adds it")
+            raise Fault("The celeryconfig.py here has no result_backend that could be broken", "Exercise 11 adds it")
     seed = random.randrange(1000) if seed is None else seed
     seconds = seconds or seconds_for(each)
     folder = Folder().data("runs")

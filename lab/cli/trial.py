@@ -2,11 +2,12 @@
 
 import random
 import sys
+import textwrap
 
 import click
 
 from lab.cli.live import show_picture
-from lab.cli.terminal import tell
+from lab.cli.terminal import columns, filled, tell
 from lab.fault import Fault
 
 KINDS = ["worker", "process", "worker-cold", "broker", "broker-frozen", "results", "network"]
@@ -68,9 +69,10 @@ def trial(kinds: tuple[str, ...], seed: int | None, number: int, seconds: float 
         tell(line)
     for heading, outcome in zip(verdicts, outcomes, strict=True):
         if outcome.story:
-            tell(f"\nWith {heading}. {outcome.story[0]}")
-            for line in outcome.story[1:]:
-                tell(line)
+            tell(f"\nThe story of {outcome.id}, which {outcome.what}, with {heading}:")
+        for at, sentence in outcome.story:
+            mark = "" if at is None else f"{at:.2f} s"
+            tell(textwrap.indent(filled(sentence, columns() - 11), " " * 11).replace(" " * 9, f"{mark:>9}", 1))
     tell()
     for outcome in outcomes:
         show_picture(outcome.path)

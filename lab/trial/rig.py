@@ -123,8 +123,10 @@ class Rig:
         return workers(self.monitor, [WORKER], 0.5)
 
     def produce(self, number: int, seconds: float) -> Child:
-        """Start a producer that sends so many predictions, evenly in these seconds."""
-        return self._start_child("producer", ["-m", "lab.trial.producer", number, seconds])
+        """Start a producer that sends so many predictions, evenly in these seconds; it has begun."""
+        producer = self._start_child("producer", ["-m", "lab.trial.producer", number, seconds])
+        await_child(producer, self.truth, START)
+        return producer
 
     def truth(self) -> list[dict[str, Any]]:
         """What predictions and producer have written, in this order."""

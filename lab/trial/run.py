@@ -19,7 +19,7 @@ from lab.trial import record
 from lab.trial.plan import Planned, plan
 from lab.trial.rig import Rig, Wanted
 from lab.trial.story import chosen, story
-from lab.trial.verdict import Fact, Fate, Verdict, fates, judge
+from lab.trial.verdict import Fact, Verdict, fates, judge
 
 LOOK = 0.2  # seconds
 QUIET = 12  # seconds without news until what has not ended is given up: Celery sees after 10 that a process has died
@@ -31,11 +31,14 @@ Tell = Callable[[str], None]
 
 
 class Outcome(NamedTuple):
-    """What a trial has shown: its Verdict, the story that proves it as lines, none if nothing happened, and its
+    """What a trial has shown: its Verdict; the id of the prediction that proves the point and what happened to it, both
+    empty if nothing did; its story, as (seconds since the first prediction, None for a reason, and a sentence); and its
     record."""
 
     verdict: Verdict
-    story: list[str]
+    id: str
+    what: str
+    story: list[tuple[float | None, str]]
     path: Path
 
 
@@ -56,13 +59,17 @@ class Trial:
         faults = plan(self.kinds, self.seed, self.seconds)
         begin = {"time": round(time.time(), 4), "fact": "trial", **self._said()}
         facts = _happened(self.wanted, self.settings is None, faults, self.number, self.seconds, tell)
-        verdict, told = judge(facts), []
-        if found := chosen(fates(facts)):
-            fate, what = found
+        verdict, those = judge(facts), fates(facts)
+        fate, what = chosen(those) or (None, "")
+        told: list[tuple[float | None, str]] = []
+        if fate:
             facts.append({"time": round(time.time(), 4), "fact": "story", "id": fate.id, "what": what})
-            told = list(self._tell_story(fate, what, [fact for fact in facts if fact["fact"] == "fault"]))
+            zero = min(one.facts[0]["time"] for one in those.values())
+            met = [fact for fact in facts if fact["fact"] == "fault"]
+            for at, sentence in story(fate, met, self.settings or {}, self.wanted.is_rabbitmq):
+                told.append((at and at - zero, sentence))
         facts.append(verdict.as_fact(round(time.time(), 4)))
-        return Outcome(verdict, told, record.write([begin, *facts], folder))
+        return Outcome(verdict, fate.id if fate else "", what, told, record.write([begin, *facts], folder))
 
     def _said(self) -> dict[str, Any]:
         return {
@@ -74,13 +81,6 @@ class Trial:
             "settings": {name: value for name, value in (self.settings or {}).items() if record.is_json(value)},
         }
 
-    def _tell_story(self, fate: Fate, what: str, faults: list[Fact]) -> list[str]:
-        lines = [f"The story of {fate.id}, which {what}:"]
-        begin = fate.facts[0]["time"]
-        for at, sentence in story(fate, faults, self.settings or {}, self.wanted.is_rabbitmq):
-            lines.append(f"{'':>8}   {sentence}" if at is None else f"{at - begin:7.2f} s {sentence}")
-        return lines
-
 
 def _happened(
     wanted: Wanted, defaults: bool, faults: list[Planned], number: int, seconds: float, tell: Tell
@@ -89,7 +89,8 @@ def _happened(
     kinds = {fault.kind for fault in faults}
     with Rig(wanted, defaults, kinds, tell) as rig, Follower(rig.monitor, lambda: rig.broker.dashboard) as follower:
         tell(f"Sending {counted(number, 'prediction')} in {seconds:g} s, with {counted(len(faults), 'fault')} …")
-        producer, begin = rig.produce(number, seconds), time.monotonic()
+        producer = rig.produce(number, seconds)
+        begin = time.monotonic()
         broken = [_break(rig, planned, begin, tell) for planned in faults]
         _wait_for(producer)
         tell("All are sent. Waiting for the end …")

@@ -30,74 +30,57 @@ def story(
 ) -> Iterator[tuple[float | None, str]]:
     """What happened to a prediction, as (time in seconds since 1970, sentence); the time is None for a reason.
 
-    settings are those that its worker and its producer had.
+    Of the faults, it tells those that touched the prediction. settings are those of its worker and its producer.
     """
     begun = 0
-    process = None
-    for fact in sorted([*fate.facts, *_met(fate, faults)], key=lambda fact: fact["time"]):
-        match fact["fact"]:
-            case "called":
-                yield fact["time"], "the producer called delay()"
-            case "accepted":
-                confirmed = is_rabbitmq and (settings.get("broker_transport_options") or {}).get("confirm_publish")
+    for fact in sorted([*fate.facts, *faults], key=lambda fact: fact["time"]):
+        if fact["fact"] == "fault":
+            if reason := _reason(fate, fact, settings, "RabbitMQ" if is_rabbitmq else "Valkey"):
+                lasted = fact["until"] - fact["time"]
                 yield (
                     fact["time"],
-                    "delay() returned: " + ("the broker had confirmed it" if confirmed else "it was sent"),
+                    f"FAULT: {fact['what']}, process {fact['process']}; in order again {lasted:.1f} s later",
                 )
-            case "refused":
-                yield fact["time"], f"delay() raised {fact['why']}"
-            case "received":
-                yield fact["time"], f"{fact['worker']} took it from the queue"
-            case "begun":
-                begun += 1
-                process = fact["process"]
-                again = f", for the {NUMBERS.get(begun, f'{begun}th')} time" if begun > 1 else ""
-                yield fact["time"], f"process {process} began to predict{again}"
-            case "made":
-                yield fact["time"], f"process {fact['process']} finished"
-            case "raised":
-                yield fact["time"], f"process {fact['process']} ended it with {fact['why']}"
-            case "retried":
-                yield fact["time"], f"its worker sent it again: {fact['why']}"
-            case "rejected":
-                yield fact["time"], "its worker gave it back" if fact["requeue"] else "its worker rejected it"
-            case "failed":
-                yield fact["time"], f"its worker reported that it failed: {fact['why']}"
-            case "fault":
-                yield fact["time"], f"FAULT: {fact['what']}{_lasted(fact)}"
-                yield None, _reason(fate, fact, settings, is_rabbitmq)
-            case "waits":
-                yield fact["time"], "it was still in the queue when the trial ended"
-            case "dead":
-                yield fact["time"], f"it is in the dead-letter queue: {fact['reason']}"
-            case "result":
-                yield (
-                    fact["time"],
-                    f"its result says {fact['state']}"
-                    + (", which is what an id says that nobody knows" if fact["state"] == "PENDING" else ""),
-                )
+                yield None, reason
+            continue
+        begun += fact["fact"] == "begun"
+        if sentence := _hop(fact, begun, settings):
+            yield fact["time"], sentence
 
 
-def _lasted(fault: Fact) -> str:
-    return f" (process {fault['process']}; in order again {fault['until'] - fault['time']:.1f} s later)"
-
-
-def _met(fate: Fate, faults: list[Fact]) -> list[Fact]:
-    """The faults that can have touched a prediction: between its first and its last own fact, and the first after an
-    attempt that did not end."""
-    own = [fact for fact in fate.facts if fact["fact"] not in ("result", "dead", "waits")]
-    first, last = own[0]["time"], own[-1]["time"]
-    ended = fate.made and not fate.is_lost
-    return [
-        fault
-        for number, fault in enumerate(sorted(faults, key=lambda one: one["time"]))
-        if fault["until"] >= first and (fault["time"] <= last or (not ended and _is_next(fault, faults, last)))
-    ]
-
-
-def _is_next(fault: Fact, faults: list[Fact], last: float) -> bool:
-    """Whether this is the first fault after a time."""
-    return fault is min((one for one in faults if one["time"] > last), key=lambda one: one["time"], default=None)
+def _hop(fact: Fact, begun: int, settings: dict[str, Any]) -> str | None:
+    """One fact about a prediction as a sentence; None for one that its story does not need."""
+    match fact["fact"]:
+        case "called":
+            return "the producer called delay()"
+        case "accepted":
+            confirmed = (settings.get("broker_transport_options") or {}).get("confirm_publish")
+            return f"delay() returned: {'the broker had confirmed it' if confirmed else 'it was sent'}"
+        case "refused":
+            return f"delay() raised {fact['why']}"
+        case "received":
+            return f"{fact['worker']} took it from the queue"
+        case "begun":
+            again = f", for the {NUMBERS.get(begun, f'{begun}th')} time" if begun > 1 else ""
+            return f"process {fact['process']} began to predict{again}"
+        case "made":
+            return f"process {fact['process']} finished"
+        case "raised":
+            return f"process {fact['process']} ended it with {fact['why']}"
+        case "retried":
+            return f"its worker sent it once more: {fact['why']}"
+        case "rejected":
+            return "its worker gave it back" if fact["requeue"] else "its worker rejected it"
+        case "failed":
+            return "its worker reported a failure"
+        case "waits":
+            return "it was still in the queue when the trial ended"
+        case "dead":
+            return f"it is in the dead-letter queue: {fact['reason']}"
+        case "result":
+            unknown = ", as for an id that nobody knows" if fact["state"] == "PENDING" else ""
+            return f"its result says {fact['state']}{unknown}"
+    return None
 
 
 def _stage(fate: Fate, fault: Fact) -> str:
@@ -113,56 +96,45 @@ def _stage(fate: Fate, fault: Fact) -> str:
     return "queued" if "accepted" in before else "sent"
 
 
-def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], is_rabbitmq: bool) -> str:
-    """Why a prediction came back after a fault, or did not, as a sentence."""
+def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], broker: str) -> str | None:
+    """Why a prediction came back after a fault, or did not, as a sentence; None when the fault did not touch it."""
     stage, kind = _stage(fate, fault), fault["kind"]
     late = bool(settings.get("task_acks_late"))
-    broker = "RabbitMQ" if is_rabbitmq else "Valkey"
-    again = any(time > fault["time"] for time in fate.times("begun"))
-    if kind in ("worker", "worker-cold", "process") and fate.id not in fault["running"] and stage == "running":
-        return "It was running, but not in what was hit."
-    if kind in ("worker", "worker-cold"):
-        if stage == "running" and not late:
-            return (
-                "Its message had been acknowledged when it began, because task_acks_late is off: the broker had "
-                "forgotten it, and nobody could send it again."
-            )
-        if stage in ("running", "held", "finished"):
-            how = (
-                "gave it to the next worker" if is_rabbitmq else "has it for the next worker, after visibility_timeout"
-            )
-            return f"Its message was not acknowledged yet, so {broker} {how}."
-        return "It was in no worker then, and waited in the broker for the next one."
     if kind == "process":
-        if stage != "running":
-            return "It was not in that process."
-        if not late:
+        return _after_its_process(settings) if fate.id in fault["running"] else None
+    if kind in ("worker", "worker-cold"):
+        if stage == "running" and fate.id in fault["running"] and not late:
             return (
-                "Its message had been acknowledged when it began, because task_acks_late is off. The worker saw its "
-                "process die, and could only report a failure."
+                "Its message had been acknowledged when it began, because task_acks_late is off. So the broker did not "
+                "have it any more, and could not send it again."
             )
-        if not settings.get("task_reject_on_worker_lost"):
-            return (
-                "The worker saw its process die, and acknowledged its message as a failure, because "
-                "task_reject_on_worker_lost is off."
-            )
-        return "The worker saw its process die, and gave its message back, because task_reject_on_worker_lost is on."
+        if stage in ("running", "held"):
+            how = "at once" if broker == "RabbitMQ" else "after its visibility_timeout"
+            return f"Its message was not acknowledged, so {broker} gave it to the next worker, {how}."
+        return None
     if kind == "results":
+        return "Its result could not be stored meanwhile." if stage in ("running", "finished") else None
+    if stage == "sent":
+        if fate.is_refused and fate.begun:
+            return f"{broker} had the message, but delay() did not hear it in time."
+        return "delay() was not answered, so it could not know whether its message had arrived."
+    if stage == "queued" and fate.is_lost and not fate.begun:
+        return f"delay() had returned before {broker} had its message for good."
+    if any(time > fault["time"] for time in fate.times("begun")) and stage in ("held", "running", "finished"):
+        return f"{broker} did not have its acknowledgement, so it delivered the message again."
+    return None
+
+
+def _after_its_process(settings: dict[str, Any]) -> str:
+    """What a worker does with the message of a process that died."""
+    if not settings.get("task_acks_late"):
         return (
-            "Its result could not be stored meanwhile."
-            if stage in ("running", "finished")
-            else "It did not need it then."
+            "Its message had been acknowledged when it began, because task_acks_late is off. Its worker saw the "
+            "process die, and could only report a failure."
         )
-    if fate.is_lost and not fate.begun:
+    if not settings.get("task_reject_on_worker_lost"):
         return (
-            f"Nobody had told the producer whether {broker} had it. It did not."
-            if stage == "sent"
-            else (f"delay() had returned before {broker} had it for good.")
+            "Its worker saw the process die, and acknowledged the message as failed, because "
+            "task_reject_on_worker_lost is off."
         )
-    if fate.is_refused:
-        return "delay() could not know whether the broker had it." + (
-            " It had: only its confirmation was lost." if fate.begun else ""
-        )
-    if again and stage in ("running", "finished", "held"):
-        return f"{broker} had not heard, or not kept, its acknowledgement, so it was delivered again."
-    return "Its message stayed in the broker." if stage in ("queued", "sent") else "It was in its worker, and went on."
+    return "Its worker saw the process die, and gave the message back, because task_reject_on_worker_lost is on."

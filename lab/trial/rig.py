@@ -63,6 +63,9 @@ class Rig:
         self._folder = Folder(temporary=True)
         self._truth = self._folder.path / "truth.jsonl"
         self._keeper = Keeper()
+        self._parts: dict[str, Child] = {}
+        self._urls: dict[str, str] = {}
+        self._since, self._killed = 0, set[int]()  # in the truth, where the worker of now begins; its dead processes
 
     def __enter__(self) -> Self:
         try:
@@ -84,10 +87,10 @@ class Rig:
         servers = Servers(self._keeper, self._folder, lambda name: self._tell(f"Starting {name} …"))
         scheme = "amqp://myuser:mypassword@localhost:{}//" if self._wanted.is_rabbitmq else "redis://localhost:{}/0"
         self.broker = servers.broker(scheme.format(free_port()))
-        self._broker_child = list(self._keeper.children.values())[-1]
+        self._parts["broker"], self._urls["broker"] = self._youngest(), self.broker.url
         if self._wanted.with_results:
             self.results = servers.result_backend(f"redis://localhost:{free_port()}/0")
-            self._results_child = list(self._keeper.children.values())[-1]
+            self._parts["results"], self._urls["results"] = self._youngest(), self.results.url
         self.monitor = Celery("trial", broker=self.broker.url, backend=self.results and self.results.url)
         self.monitor.conf.task_default_queue = self._wanted.queue
         self._address = self.broker.url
@@ -95,14 +98,15 @@ class Rig:
             port = free_port()
             address = Address(self.broker.url)
             self._address = self.broker.url.replace(f":{address.port}", f":{port}")
-            self._start_child("network", [Path(__file__).with_name("proxy.py"), port, address.port])
-            await_child(self._keeper.children["network"], lambda: takes_connections(port), START)
+            proxy = self._start_child("network", [Path(__file__).with_name("proxy.py"), port, address.port])
+            await_child(proxy, lambda: takes_connections(port), START)
         self._tell("Starting a worker …")
-        self._start_child(
-            "worker",
-            ["-m", "celery", "-A", "lab.trial.app", "worker", "-c", PROCESSES, "--task-events", "-n", WORKER],
-        )
-        await_child(self._keeper.children["worker"], self._worker_answers, START)
+        worker = ["-m", "celery", "-A", "lab.trial.app", "worker", "-c", PROCESSES, "--task-events", "-n", WORKER]
+        await_child(self._start_child("worker", worker), self._worker_answers, START)
+
+    def _youngest(self) -> Child:
+        """The child that was started last."""
+        return list(self._keeper.children.values())[-1]
 
     def _start_child(self, name: str, command: list[object]) -> Child:
         environment = {
@@ -113,7 +117,8 @@ class Rig:
             SETTINGS: DEFAULTS if self._defaults else "",
         }
         command = [sys.executable, *command]
-        return self._keeper.start(name, command, self._folder.log(name), environment, signal.SIGKILL)
+        self._parts[name] = self._keeper.start(name, command, self._folder.log(name), environment, signal.SIGKILL)
+        return self._parts[name]
 
     @property
     def broker_is_rabbitmq(self) -> bool:
@@ -134,15 +139,15 @@ class Rig:
             return []
         return [json.loads(line) for line in self._truth.read_text().splitlines()]
 
-    def running(self) -> dict[int, str]:
-        """{process: the id of the prediction that it runs}, as the truth says."""
+    def _running(self) -> dict[int, str]:
+        """{process: the id of the prediction that it runs}, as the truth says of the processes that live."""
         found: dict[int, str] = {}
-        for fact in self.truth():
+        for fact in self.truth()[self._since :]:
             if fact["fact"] == "begun":
                 found[fact["process"]] = fact["id"]
             elif fact["fact"] in ("made", "raised"):
                 found.pop(fact["process"], None)
-        return {process: task for process, task in found.items() if psutil.pid_exists(process)}
+        return {process: task for process, task in found.items() if process not in self._killed}
 
     def give_back(self) -> None:
         """With Redis as broker: what dead workers held goes back now, and not after visibility_timeout."""
@@ -151,24 +156,24 @@ class Rig:
     def inject(self, planned: Planned) -> dict[str, Any]:
         """Break what is planned, wait until all works again, and return the fault as a fact. Raises Fault."""
         begin = time.time()
-        hit = self.running()
+        hit = self._running()
         match planned.kind:
             case "worker":
-                pid = self._kill("worker", signal.SIGKILL)
+                pid, hit = self._kill_worker(signal.SIGKILL)
             case "worker-cold":
-                pid = self._kill("worker", signal.SIGQUIT)
+                pid, hit = self._kill_worker(signal.SIGQUIT)
             case "process":
-                pid, hit = self._kill_process(planned.draw, hit)
+                pid, hit = self._kill_process(planned.draw)
             case "broker":
-                pid = self._kill_and_wait(self._broker_child, self.broker.url, 0)
+                pid = self._kill_server("broker", 0)
             case "results":
-                away = AWAY[0] + planned.draw * (AWAY[1] - AWAY[0])
-                pid = self._kill_and_wait(self._results_child, self.results.url, away) if self.results else 0
+                pid = self._kill_server("results", AWAY[0] + planned.draw * (AWAY[1] - AWAY[0]))
             case "broker-frozen":
-                pid = self._freeze(self._broker_child, planned.draw)
+                pid = self._freeze("broker", planned.draw)
             case _:
-                pid = self._freeze(self._keeper.children["network"], planned.draw)
+                pid = self._freeze("network", planned.draw)
                 self._kill("network", signal.SIGKILL)
+                self._restart("network")
         return {
             "time": round(begin, 4),
             "fact": "fault",
@@ -180,45 +185,52 @@ class Rig:
             "planned": planned.at,
         }
 
-    def _kill(self, name: str, number: int) -> int:
-        """End a child of Python's with a signal, and start it again at once. Return its process id."""
-        child = self._keeper.children[name]
+    def _kill(self, part: str, number: int) -> int:
+        """End a part with a signal, or after COLD seconds with SIGKILL. Return its process id."""
+        child = self._parts[part]
         self._keeper.signal(child, number)
         if not child.ended.wait(COLD):
             self._keeper.signal(child, signal.SIGKILL)
             child.ended.wait()
-        self._keeper.restart(child)
-        if name == "worker":
-            wait_until(self._worker_answers, START)
         return child.pid or 0
 
-    def _kill_process(self, draw: float, running: dict[int, str]) -> tuple[int, dict[int, str]]:
-        """Kill one process of the pool, if possible one that predicts. Return its id, and what it ran."""
-        main = psutil.Process(self._keeper.children["worker"].pid)
+    def _restart(self, part: str) -> Child:
+        child = self._parts[part]
+        self._keeper.restart(child)
+        self._parts[part] = self._keeper.children[child.name]
+        return self._parts[part]
+
+    def _kill_worker(self, number: int) -> tuple[int, dict[int, str]]:
+        """End the worker and start it again. Return its process id, and what it ran when it ended."""
+        pid = self._kill("worker", number)
+        hit = self._running()
+        self._since = len(self.truth())
+        await_child(self._restart("worker"), self._worker_answers, START)
+        return pid, hit
+
+    def _kill_process(self, draw: float) -> tuple[int, dict[int, str]]:
+        """Kill a process of the pool, if possible one that predicts. Return its id, and what it ran when it ended."""
+        main, running = psutil.Process(self._parts["worker"].pid), self._running()
         pool = sorted(process.pid for process in main.children())
         those = [process for process in pool if process in running] or pool
         victim = those[int(draw * len(those))]
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: len({one.pid for one in main.children()} - {victim}) == len(pool), COLD)
-        return victim, {process: task for process, task in running.items() if process == victim}
+        hit = {process: task for process, task in self._running().items() if process == victim}
+        self._killed.add(victim)
+        return victim, hit
 
-    def _kill_and_wait(self, child: Child, url: str, away: float) -> int:
+    def _kill_server(self, part: str, away: float) -> int:
         """Kill a server, start it again on its data after so many seconds, and wait until it answers."""
-        self._keeper.signal(child, signal.SIGKILL)
-        child.ended.wait()
+        pid = self._kill(part, signal.SIGKILL)
         time.sleep(away)
-        self._keeper.restart(child)
-        again = self._keeper.children[child.name]
-        if child is self._broker_child:
-            self._broker_child = again
-        else:
-            self._results_child = again
-        await_child(again, lambda: answers(url), RABBITMQ_START)
-        return child.pid or 0
+        url = self._urls[part]
+        await_child(self._restart(part), lambda: answers(url), RABBITMQ_START)
+        return pid
 
-    def _freeze(self, child: Child, draw: float) -> int:
-        """Let a child, and its own children, stand still for FROZEN seconds, of which draw decides."""
-        process = psutil.Process(child.pid)
+    def _freeze(self, part: str, draw: float) -> int:
+        """Let a part, with all its processes, stand still for FROZEN seconds, of which draw decides."""
+        process = psutil.Process(self._parts[part].pid)
         family = [process, *process.children(recursive=True)]
         for one in family:
             one.suspend()

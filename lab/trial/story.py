@@ -39,7 +39,7 @@ def story(
                 lasted = fact["until"] - fact["time"]
                 yield (
                     fact["time"],
-                    f"FAULT: {fact['what']}, process {fact['process']}; in order again {lasted:.1f} s later",
+                    f"FAULT: {fact['what']}, process {fact['process']}. It lasted {lasted:.1f} s",
                 )
                 yield None, reason
             continue
@@ -85,6 +85,8 @@ def _hop(fact: Fact, begun: int, settings: dict[str, Any]) -> str | None:
 
 def _stage(fate: Fate, fault: Fact) -> str:
     """How far a prediction was when a fault came."""
+    if fate.id in fault["running"]:
+        return "running"
     before = {fact["fact"]: fact["time"] for fact in fate.facts if fact["time"] <= fault["time"]}
     begun, ended = before.get("begun", 0), max(before.get("made", 0), before.get("raised", 0))
     if ended > begun:
@@ -103,7 +105,9 @@ def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], broker: str) -> s
     if kind == "process":
         return _after_its_process(settings) if fate.id in fault["running"] else None
     if kind in ("worker", "worker-cold"):
-        if stage == "running" and fate.id in fault["running"] and not late:
+        if stage == "running" and fate.id not in fault["running"]:
+            return None
+        if stage == "running" and not late:
             return (
                 "Its message had been acknowledged when it began, because task_acks_late is off. So the broker did not "
                 "have it any more, and could not send it again."

@@ -1,0 +1,159 @@
+"""A trial's plan, its verdict and its story, from facts that are written here."""
+
+import json
+
+import pytest
+
+from lab.fault import Fault
+from lab.trial.plan import KINDS, plan, seconds_for
+from lab.trial.record import read, trials, write
+from lab.trial.story import chosen, story
+from lab.trial.table import table
+from lab.trial.verdict import Verdict, fates, judge
+
+LATE = {"task_acks_late": True, "task_reject_on_worker_lost": True}
+CONFIRMS = {"broker_transport_options": {"confirm_publish": True}}
+
+
+def of(task, *facts):
+    """Facts of one prediction: (time, kind) or (time, kind, details)."""
+    return [{"time": time, "fact": kind, "id": task, **(more[0] if more else {})} for time, kind, *more in facts]
+
+
+def fault(kind, begin, until, *running):
+    return {"time": begin, "fact": "fault", "kind": kind, "what": KINDS[kind][0], "until": until, "process": 7} | {
+        "running": list(running)
+    }
+
+
+CALLED = [(1.0, "called"), (1.1, "accepted")]
+BEGUN = (2.0, "begun", {"process": 41})
+MADE = (2.5, "made", {"process": 41})
+AGAIN = [(5.0, "begun", {"process": 42}), (5.5, "made", {"process": 42})]
+SUCCESS, PENDING = (9.0, "result", {"state": "SUCCESS"}), (9.0, "result", {"state": "PENDING"})
+
+
+@pytest.mark.parametrize(
+    "facts, expected",
+    [
+        ([*CALLED, BEGUN, MADE, SUCCESS], {"accepted": 1, "predicted": 1}),
+        ([*CALLED, BEGUN, PENDING], {"accepted": 1, "lost": 1}),
+        ([*CALLED, PENDING], {"accepted": 1, "lost": 1}),
+        ([*CALLED, PENDING, (9.0, "waits")], {"accepted": 1, "waiting": 1}),
+        ([*CALLED, BEGUN, (9.0, "result", {"state": "FAILURE"})], {"accepted": 1, "lost": 1, "told": 1}),
+        ([*CALLED, BEGUN, *AGAIN, SUCCESS], {"accepted": 1, "predicted": 1, "twice": 1}),
+        ([*CALLED, BEGUN, MADE, *AGAIN, SUCCESS], {"accepted": 1, "predicted": 1, "twice": 1, "made_twice": 1}),
+        ([*CALLED, BEGUN, MADE, PENDING], {"accepted": 1, "predicted": 1, "missing": 1}),
+        ([*CALLED, BEGUN, (9.0, "dead", {"reason": "why"})], {"accepted": 1, "dead": 1}),
+        ([(1.0, "called"), (6.0, "refused", {"why": "X"}), PENDING], {"refused": 1}),
+        ([(1.0, "called"), BEGUN, MADE, (6.0, "refused", {"why": "X"}), SUCCESS], {"refused": 1, "made_anyway": 1}),
+        ([*CALLED, BEGUN, (2.5, "raised", {"process": 41, "why": "X"})], {"accepted": 1, "predicted": 1, "failed": 1}),
+        ([*CALLED, BEGUN, MADE, SUCCESS, (2.6, "succeeded")], {"accepted": 1, "predicted": 1, "heard": 1}),
+    ],
+)
+def test_a_verdict_counts_what_predictions_wrote_themselves(facts, expected):
+    assert judge(of("one", *facts)) == Verdict(**expected)
+
+
+def test_what_only_celery_speaks_of_is_no_prediction_of_the_trial():
+    assert judge([*of("other", (1.0, "received"), (2.0, "succeeded")), fault("worker", 1, 2)]) == Verdict(faults=1)
+
+
+def told(facts, faults, settings, is_rabbitmq=True):
+    fate = fates(facts)["one"]
+    return [sentence for _, sentence in story(fate, faults, settings, is_rabbitmq)]
+
+
+def test_the_story_of_a_lost_one_says_where_it_was_and_which_setting_lost_it():
+    lines = told(of("one", *CALLED, BEGUN, PENDING), [fault("worker", 2.2, 4, "one"), fault("worker", 6, 7)], {})
+    assert lines == [
+        "the producer called delay()",
+        "delay() returned: it was sent",
+        "process 41 began to predict",
+        "FAULT: kill -9 of the worker, process 7. It lasted 1.8 s",
+        "Its message had been acknowledged when it began, because task_acks_late is off. So the broker did not have it "
+        "any more, and could not send it again.",
+        "its result says PENDING, as for an id that nobody knows",
+    ]
+
+
+@pytest.mark.parametrize("is_rabbitmq, says", [(True, "at once"), (False, "after its visibility_timeout")])
+def test_the_story_of_one_that_ran_twice_says_why_it_came_back(is_rabbitmq, says):
+    facts = of("one", *CALLED, BEGUN, *AGAIN, SUCCESS)
+    lines = told(facts, [fault("worker", 2.2, 4, "one")], LATE | CONFIRMS, is_rabbitmq)
+    assert "delay() returned: the broker had confirmed it" in lines
+    assert f"was not acknowledged, so {'RabbitMQ' if is_rabbitmq else 'Valkey'} gave it" in lines[4]
+    assert says in lines[4]
+    assert lines[5] == "process 42 began to predict, for the second time"
+
+
+@pytest.mark.parametrize(
+    "settings, says",
+    [({}, "task_acks_late is off"), ({"task_acks_late": True}, "lost is off"), (LATE, "gave the message back")],
+)
+def test_the_story_of_a_killed_process_names_the_setting(settings, says):
+    lines = told(of("one", *CALLED, BEGUN, PENDING), [fault("process", 2.2, 3, "one")], settings)
+    assert says in lines[4]
+
+
+def test_the_story_of_a_refused_one_says_that_the_broker_had_it():
+    facts = of("one", (1.0, "called"), BEGUN, MADE, (6.0, "refused", {"why": "TimeoutError: timed out"}), SUCCESS)
+    lines = told(facts, [fault("broker-frozen", 1.0, 7)], LATE | CONFIRMS)
+    assert "delay() raised TimeoutError: timed out" in lines
+    assert "RabbitMQ had the message, but delay() did not hear it in time." in lines
+
+
+def test_faults_that_met_others_are_not_in_a_story():
+    lines = told(of("one", *CALLED, BEGUN, MADE, SUCCESS), [fault("process", 2.2, 3, "other")], LATE)
+    assert not any("FAULT" in line for line in lines)
+
+
+def test_the_worst_is_told_first():
+    lost, twice = of("lost", *CALLED, BEGUN, PENDING), of("twice", *CALLED, BEGUN, MADE, *AGAIN, SUCCESS)
+    fate, what = chosen(fates([*twice, *lost]))
+    assert (fate.id, what) == ("lost", "was lost")
+    assert chosen(fates(of("fine", *CALLED, BEGUN, MADE, SUCCESS))) is None
+
+
+def test_a_seed_gives_the_same_faults_again_and_another_seed_others():
+    kinds = list(KINDS)
+    assert plan(kinds, 7, 60) == plan(kinds, 7, 60) != plan(kinds, 8, 60)
+
+
+@pytest.mark.parametrize("kinds", [["worker"], ["process", "broker"], list(KINDS)])
+def test_every_kind_is_injected_in_the_time_of_the_trial(kinds):
+    seconds = seconds_for(kinds)
+    for seed in range(50):
+        faults = plan(kinds, seed, seconds)
+        assert {one.kind for one in faults} == set(kinds)
+        assert 3 <= len(faults) == max(3, len(kinds))
+        assert [one.at for one in faults] == sorted(one.at for one in faults)
+        assert faults[0].at > 0 and faults[-1].at < seconds
+
+
+BEGIN = {"time": 1.0, "fact": "trial", "seed": 7, "kinds": ["worker"], "defaults": False, "settings": LATE}
+
+
+def test_a_record_is_whole_or_not_there(tmp_path):
+    path = write([BEGIN, *of("one", *CALLED), Verdict(accepted=1, lost=1).as_fact(9.0)], tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    (record,) = trials(tmp_path)
+    assert record == read(path)
+    assert record.verdict == Verdict(accepted=1, lost=1)
+    assert (record.seed, record.kinds, record.defaults, record.settings) == (7, ["worker"], False, LATE)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", "no JSON", json.dumps(BEGIN), f"{json.dumps(BEGIN)}\n[]"])
+def test_what_is_no_record_of_a_trial_is_said_so(tmp_path, text):
+    path = tmp_path / "2026-01-01_00-00-00_1_trial.jsonl"
+    path.write_text(text)
+    assert list(trials(tmp_path)) == []
+    with pytest.raises(Fault, match="is not the record of a trial"):
+        read(path)
+
+
+def test_a_table_leaves_out_what_did_not_happen():
+    lines = list(table({"your settings": Verdict(accepted=3, lost=1)}, with_results=False))
+    assert lines[0].strip() == "your settings"
+    assert ["lost", "1"] in [line.split() for line in lines]
+    assert not any("missing" in line or "dead" in line for line in lines)

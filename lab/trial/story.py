@@ -5,6 +5,7 @@ from typing import Any
 
 from lab.trial.verdict import Fact, Fate
 
+STORING = 0.1  # seconds from the end of a prediction until its result is stored
 NUMBERS = {2: "second", 3: "third", 4: "fourth", 5: "fifth"}
 
 
@@ -117,7 +118,11 @@ def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], broker: str) -> s
             return f"Its message was not acknowledged, so {broker} gave it to the next worker, {how}."
         return None
     if kind == "results":
-        return "Its result could not be stored meanwhile." if stage in ("running", "finished") else None
+        if not any(fault["time"] - STORING < time < fault["until"] for time in fate.times("made")):
+            return None
+        if settings.get("result_backend_always_retry"):
+            return "Its worker kept the result until it could be stored, because result_backend_always_retry is on."
+        return "Its result could not be stored, and was dropped, because result_backend_always_retry is off."
     if stage == "sent":
         if fate.is_refused and fate.begun:
             return f"{broker} had the message, but delay() did not hear it in time."

@@ -103,6 +103,13 @@ def test_the_story_of_a_refused_one_says_that_the_broker_had_it():
     assert "RabbitMQ had the message, but delay() did not hear it in time." in lines
 
 
+@pytest.mark.parametrize("settings, says", [({}, "was dropped"), ({"result_backend_always_retry": True}, "kept")])
+def test_the_story_of_a_missing_result_names_the_setting(settings, says):
+    faults = [fault("results", 2.4, 4), fault("results", 6, 7)]
+    lines = told(of("one", *CALLED, BEGUN, MADE, PENDING), faults, settings)
+    assert [says in line for line in lines] == [False, False, False, False, True, False, False], lines
+
+
 def test_faults_that_met_others_are_not_in_a_story():
     lines = told(of("one", *CALLED, BEGUN, MADE, SUCCESS), [fault("process", 2.2, 3, "other")], LATE)
     assert not any("FAULT" in line for line in lines)

@@ -8,12 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from lab.cli.course import NUMBER, own_progress, say
 from lab.cli.terminal import columns, line
 from lab.course.exercise import Exercise, course
-from lab.course.gaps import gaps
 from lab.course.progress import NOTHING, Progress, checked_once_more
 from lab.course.report import as_classroom50, as_json, as_junit, as_table
 from lab.fault import Fault, counted, plain
@@ -35,6 +33,8 @@ FORMATS = {"json": as_json, "junit": as_junit, "classroom50": as_classroom50}
 )
 def report(folders: tuple[Path, ...], form: str) -> None:
     """Show the progress of students, one folder for each. The exit status is 0 when all have passed every exercise."""
+    from rich.console import Console
+
     exercises = course()
     students = {plain(folder): Progress(folder).everything(exercises) for folder in folders if folder.is_dir()}
     students = students or {plain(Path.cwd().name): own_progress().everything(exercises)}
@@ -120,6 +120,8 @@ def dev_check(exercise: Exercise | None) -> None:
 
     The stub has to fail, the reference has to pass, and each wrong state has to get its own sentence.
     """
+    from lab.course.gaps import gaps
+
     found = {one: list(gaps(one)) for one in ([exercise] if exercise else course())}
     for one, missing in found.items():
         if missing:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from lab.fault import plain
 
 LONGEST = 2000  # characters of one line of a check
 
-Line = dict[str, Any]  # what a check says, as JSON: a fact, what it waits for, what is wrong, or that it is complete
+Line = dict[str, Any]  # what a check says, as JSON: its deadline, a fact, what it waits for or is wrong, or the end
 
 
 @dataclass
@@ -56,8 +56,12 @@ def run(exercise: Exercise, tell: Callable[[Line], None] = lambda line: None) ->
         hear({"wrong": sentences[0], "next": sentences[1]})
         return outcome
     complete = False
-    with one_at_a_time(hear), process_of(exercise) as process:
+    with one_at_a_time(hear), ExitStack() as afterwards, process_of(exercise) as process:
         for line in map(readable, process.stdout or ()):
+            if "deadline" in line:
+                killer = threading.Timer(2 * line["deadline"], kill_all, [process])  # for code that catches everything
+                afterwards.callback(killer.cancel)
+                killer.start()
             complete = complete or "complete" in line
             hear(line)
     if not complete:
@@ -77,8 +81,6 @@ def process_of(exercise: Exercise) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "lab.course.checking", str(exercise.path)]
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
     process = subprocess.Popen(command, stdin=nowhere, stdout=pipe, stderr=nowhere, text=True, start_new_session=True)
-    killer = threading.Timer(2 * exercise.deadline, kill_all, [process])  # for code that catches every exception
-    killer.start()
     try:
         yield process
     finally:
@@ -86,7 +88,6 @@ def process_of(exercise: Exercise) -> Iterator[subprocess.Popen[str]]:
             process.terminate()  # so that an interrupted check can take back what it has sent
             process.wait()
         finally:
-            killer.cancel()
             kill_all(process)
             if process.stdout:
                 process.stdout.close()

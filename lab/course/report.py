@@ -3,13 +3,14 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
-
-from rich.markup import escape
-from rich.table import Table
 
 from lab.course.exercise import Exercise
 from lab.course.progress import Record
+
+if TYPE_CHECKING:
+    from rich.table import Table  # whose import takes time, and only a teacher's table needs it
 
 Students = Mapping[str, Mapping[str, Record]]  # {who: {name of an exercise's folder: what is kept of it}}
 
@@ -87,7 +88,10 @@ def as_classroom50(course: Sequence[Exercise], students: Students) -> str:
     return json.dumps({**result, **score, "tests": tests}, indent=1)
 
 
-def as_table(exercises: Sequence[Exercise], students: Students) -> Table:
+def as_table(exercises: Sequence[Exercise], students: Students) -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
     columns = "who", "exercise", "passed (UTC)", "took", "checks", "hints", "predicted", "what was found last"
     table = Table(*columns, box=None, pad_edge=False)
     for who, records in students.items():

@@ -1,5 +1,6 @@
 """How the lab connects to what it asks: one try, with a time limit."""
 
+import logging
 from typing import Any
 
 import amqp
@@ -9,6 +10,7 @@ from kombu.exceptions import KombuError
 from lab.probe.address import Address
 
 ANSWER = 2  # seconds that a server on this machine may take to answer
+logging.getLogger("amqp").addHandler(logging.NullHandler())  # what it says of channels that close is not for students
 AWAY = (OSError, KombuError, amqp.AMQPError, redis.RedisError)  # what a broker that is not there raises
 # Options of a connection that only asks: one try, with a time limit. polling_interval is how many seconds Redis waits
 # for an answer; Kombu cannot stop that wait.

@@ -27,8 +27,8 @@ class Planned(NamedTuple):
 
 
 def seconds_for(kinds: Sequence[str]) -> float:
-    """How long a trial with these kinds of faults should send: twice as long as they take."""
-    return max(20, 2 * sum(KINDS[kind][1] for kind in _each(kinds)))
+    """How long a trial with these kinds of faults should send: half as long again as they take."""
+    return max(20, 1.5 * sum(KINDS[kind][1] for kind in _each(kinds)))
 
 
 def _each(kinds: Sequence[str]) -> list[str]:

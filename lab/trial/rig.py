@@ -88,9 +88,14 @@ class Rig:
         scheme = "amqp://myuser:mypassword@localhost:{}//" if self._wanted.is_rabbitmq else "redis://localhost:{}/0"
         self.broker = servers.broker(scheme.format(free_port()))
         self._parts["broker"], self._urls["broker"] = self._youngest(), self.broker.url
+        if self.broker.instead:
+            self._tell(f"{self.broker.instead} This trial's broker is Valkey.")
         if self._wanted.with_results:
             self.results = servers.result_backend(f"redis://localhost:{free_port()}/0")
             self._parts["results"], self._urls["results"] = self._youngest(), self.results.url
+        # In the environment too, where the student's own addresses may be, and would win.
+        os.environ["CELERY_BROKER_URL"] = self.broker.url
+        os.environ["CELERY_RESULT_BACKEND"] = self.results.url if self.results else ""
         self.monitor = Celery("trial", broker=self.broker.url, backend=self.results and self.results.url)
         self.monitor.conf.task_default_queue = self._wanted.queue
         self._address = self.broker.url

@@ -94,7 +94,7 @@ def _happened(
         broken = [_break(rig, planned, begin, tell) for planned in faults]
         _wait_for(producer)
         tell("All are sent. Waiting for the end …")
-        results, left = _wait_for_the_end(rig)
+        results, left = _wait_for_the_end(rig, tell)
         now = round(time.time(), 4)
         said = [{"time": now, "fact": "result", "id": task, "state": state} for task, state in results.items()]
         waits = [{"time": now, "fact": "waits", "id": task} for task in left]
@@ -107,7 +107,7 @@ def _break(rig: Rig, planned: Planned, begin: float, tell: Tell) -> Fact:
         time.sleep(left)
     at = time.monotonic() - begin
     fault = rig.inject(planned)
-    tell(f"{at:7.2f} s {fault['what']}; in order again {fault['until'] - fault['time']:.1f} s later")
+    tell(f"{at:7.2f} s {fault['what']}; it lasted {fault['until'] - fault['time']:.1f} s")
     return fault
 
 
@@ -118,7 +118,7 @@ def _wait_for(producer: Child) -> None:
         raise Fault(f"The producer of the trial ended with exit status {producer.code}", f"Look into {producer.log}")
 
 
-def _wait_for_the_end(rig: Rig) -> tuple[dict[str, str], set[str]]:
+def _wait_for_the_end(rig: Rig, tell: Tell) -> tuple[dict[str, str], set[str]]:
     """Wait until every prediction has ended, or nothing happens any more.
 
     Return what each one's result says, {} without a result backend, and those that are still in the queue or in a
@@ -141,7 +141,9 @@ def _wait_for_the_end(rig: Rig) -> tuple[dict[str, str], set[str]]:
         if not any(there) and (not on_their_way or quiet > QUIET):
             return results, set()
         if there.unacked and not rig.broker_is_rabbitmq and quiet > QUIET / 2:
-            rig.give_back()  # nothing runs, so dead workers held them; it would happen after visibility_timeout
+            tell("Dead workers held messages. Valkey gives them back after visibility_timeout; the trial does so now.")
+            rig.give_back()
+            last = time.monotonic()
         if time.monotonic() > deadline:
             return results, {task for task in on_their_way if not those[task].made}
         time.sleep(LOOK)

@@ -33,10 +33,11 @@ def story(
 
     Of the faults, it tells those that touched the prediction. settings are those of its worker and its producer.
     """
-    begun = 0
+    begun, broker = 0, "RabbitMQ" if is_rabbitmq else "Valkey"
+    confirmed = not is_rabbitmq or bool((settings.get("broker_transport_options") or {}).get("confirm_publish"))
     for fact in sorted([*fate.facts, *faults], key=lambda fact: fact["time"]):
         if fact["fact"] == "fault":
-            if reason := _reason(fate, fact, settings, "RabbitMQ" if is_rabbitmq else "Valkey"):
+            if reason := _reason(fate, fact, settings, broker):
                 lasted = fact["until"] - fact["time"]
                 yield (
                     fact["time"],
@@ -45,18 +46,19 @@ def story(
                 yield None, reason
             continue
         begun += fact["fact"] == "begun"
-        if sentence := _hop(fact, begun, settings):
+        if sentence := _hop(fact, begun, confirmed):
             yield fact["time"], sentence
 
 
-def _hop(fact: Fact, begun: int, settings: dict[str, Any]) -> str | None:
+def _hop(fact: Fact, begun: int, confirmed: bool) -> str | None:
     """One fact about a prediction as a sentence; None for one that its story does not need."""
     match fact["fact"]:
         case "called":
             return "the producer called delay()"
         case "accepted":
-            confirmed = (settings.get("broker_transport_options") or {}).get("confirm_publish")
-            return f"delay() returned: {'the broker had confirmed it' if confirmed else 'it was sent'}"
+            return (
+                f"delay() returned: {'the broker had confirmed the message' if confirmed else 'the message was sent'}"
+            )
         case "refused":
             return f"delay() raised {fact['why']}"
         case "received":
@@ -124,14 +126,26 @@ def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], broker: str) -> s
             return "Its worker kept the result until it could be stored, because result_backend_always_retry is on."
         return "Its result could not be stored, and was dropped, because result_backend_always_retry is off."
     if stage == "sent":
-        if fate.is_refused and fate.begun:
-            return f"{broker} had the message, but delay() did not hear it in time."
-        return "delay() was not answered, so it could not know whether its message had arrived."
+        return _while_sending(fate, fault, broker)
     if stage == "queued" and fate.is_lost and not fate.begun:
         return f"delay() had returned before {broker} had its message for good."
     if any(time > fault["time"] for time in fate.times("begun")) and stage in ("held", "running", "finished"):
         return f"{broker} did not have its acknowledgement, so it delivered the message again."
     return None
+
+
+def _while_sending(fate: Fate, fault: Fact, broker: str) -> str | None:
+    """What delay() makes of a broker that does not answer."""
+    answered = [*fate.times("accepted"), *fate.times("refused")]
+    if fault["until"] < fate.times("called")[0] or (answered and answered[0] < fault["time"]):
+        return None
+    if fate.is_refused and fate.begun:
+        return f"{broker} had the message, but delay() did not hear so in time."
+    if fate.is_refused:
+        return "The broker did not take the message, and delay() said so."
+    if fate.begun > 1:
+        return f"delay() got no answer in time, so it sent the message once more. {broker} took both."
+    return "delay() got its answer late."
 
 
 def _after_its_process(settings: dict[str, Any]) -> str:

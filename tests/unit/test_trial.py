@@ -68,7 +68,7 @@ def test_the_story_of_a_lost_one_says_where_it_was_and_which_setting_lost_it():
     lines = told(of("one", *CALLED, BEGUN, PENDING), [fault("worker", 2.2, 4, "one"), fault("worker", 6, 7)], {})
     assert lines == [
         "the producer called delay()",
-        "delay() returned: it was sent",
+        "delay() returned: the message was sent",
         "process 41 began to predict",
         "FAULT: kill -9 of the worker, process 7. It lasted 1.8 s",
         "Its message had been acknowledged when it began, because task_acks_late is off. So the broker did not have it "
@@ -81,7 +81,7 @@ def test_the_story_of_a_lost_one_says_where_it_was_and_which_setting_lost_it():
 def test_the_story_of_one_that_ran_twice_says_why_it_came_back(is_rabbitmq, says):
     facts = of("one", *CALLED, BEGUN, *AGAIN, SUCCESS)
     lines = told(facts, [fault("worker", 2.2, 4, "one")], LATE | CONFIRMS, is_rabbitmq)
-    assert "delay() returned: the broker had confirmed it" in lines
+    assert "delay() returned: the broker had confirmed the message" in lines
     assert f"was not acknowledged, so {'RabbitMQ' if is_rabbitmq else 'Valkey'} gave it" in lines[4]
     assert says in lines[4]
     assert lines[5] == "process 42 began to predict, for the second time"
@@ -100,7 +100,7 @@ def test_the_story_of_a_refused_one_says_that_the_broker_had_it():
     facts = of("one", (1.0, "called"), BEGUN, MADE, (6.0, "refused", {"why": "TimeoutError: timed out"}), SUCCESS)
     lines = told(facts, [fault("broker-frozen", 1.0, 7)], LATE | CONFIRMS)
     assert "delay() raised TimeoutError: timed out" in lines
-    assert "RabbitMQ had the message, but delay() did not hear it in time." in lines
+    assert "RabbitMQ had the message, but delay() did not hear so in time." in lines
 
 
 @pytest.mark.parametrize("settings, says", [({}, "was dropped"), ({"result_backend_always_retry": True}, "kept")])
@@ -108,6 +108,21 @@ def test_the_story_of_a_missing_result_names_the_setting(settings, says):
     faults = [fault("results", 2.4, 4), fault("results", 6, 7)]
     lines = told(of("one", *CALLED, BEGUN, MADE, PENDING), faults, settings)
     assert [says in line for line in lines] == [False, False, False, False, True, False, False], lines
+
+
+@pytest.mark.parametrize(
+    "facts, says",
+    [
+        ([(1.0, "called"), (6.0, "refused", {"why": "X"})], "did not take the message"),
+        ([(1.0, "called"), (6.0, "accepted"), BEGUN, MADE], "got its answer late"),
+        ([(1.0, "called"), (6.0, "accepted"), BEGUN, MADE, *AGAIN], "sent the message once more. RabbitMQ took both"),
+        ([(9.0, "called"), (9.1, "accepted"), (9.2, "begun", {"process": 41})], None),
+    ],
+)
+def test_the_story_says_what_delay_made_of_a_frozen_broker(facts, says):
+    lines = told(of("one", *facts), [fault("broker-frozen", 0.5, 7)], LATE | CONFIRMS)
+    assert [line for line in lines if "FAULT" in line] == ([] if says is None else lines[:1])
+    assert says is None or says in lines[1]
 
 
 def test_faults_that_met_others_are_not_in_a_story():

@@ -1,0 +1,173 @@
+"""`lab trial`, judged by what its predictions wrote down themselves."""
+
+import json
+import re
+
+import pytest
+
+from e2e.student import eventually
+
+LAB = ["python", "-m", "lab"]
+WORKER = ["worker", "process", "worker-cold", "results"]
+BROKER = ["broker-frozen", "broker", "network"]
+DEFAULTS = "with Celery's defaults"
+
+
+def trial(student, *options, seconds=110):
+    """What a trial prints, and its exit status."""
+    printed, status = student.run(*LAB, "trial", *options, seconds=seconds)
+    assert "Traceback" not in printed
+    student.nothing_runs()
+    return printed, status
+
+
+def kinds(*those):
+    return [option for kind in those for option in ("--break", kind)]
+
+
+def records(student):
+    """The facts of each trial, the oldest first."""
+    files = sorted((student.path / ".lab/runs").glob("*_trial.jsonl"))
+    return [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+
+
+def ids(facts, kind):
+    return [fact["id"] for fact in facts if fact["fact"] == kind]
+
+
+def row(printed, words):
+    """The numbers of a row of the table."""
+    return [int(number) for number in re.search(rf"^{words} +([\d ]+)$", printed, re.MULTILINE)[1].split()]
+
+
+@pytest.mark.parametrize("those", [WORKER, BROKER], ids=["worker", "broker"])
+@pytest.mark.parametrize("scheme", ["amqp", "redis"])
+def test_nothing_is_lost_with_the_settings_of_the_lab(student, scheme, those):
+    student.broker = f"{scheme}://localhost:1"
+    printed, status = trial(student, *kinds(*those), "--number", "60", "--seconds", "12")
+    assert status == 0, printed
+    (facts,) = records(student)
+    assert {fact["kind"] for fact in facts if fact["fact"] == "fault"} == set(those)
+    accepted, made = ids(facts, "accepted"), ids(facts, "made")
+    assert set(accepted) <= set(made)
+    assert row(printed, "lost") == [0]
+    assert row(printed, "results missing") == [0]
+    assert row(printed, "accepted by delay\\(\\)") == [len(accepted)]
+    assert row(printed, "refused with an error") == [len(ids(facts, "refused"))]
+    begun = ids(facts, "begun")
+    assert row(printed, "begun more than once") == [sum(begun.count(task) > 1 for task in set(begun))]
+    if those == WORKER:
+        assert row(printed, "begun more than once") > [0], "the faults met nothing"
+    if "refused and predicted all the same" in printed:
+        assert set(ids(facts, "refused")) & set(made)
+
+
+def told(printed, heading):
+    """The id of a story, what happened to it, and its hops, as (seconds, sentence)."""
+    title, text = re.search(rf"The story of (\S+, which .*), {heading}:\n(.*?)\n\n", printed, re.DOTALL).groups()
+    task, what = title.split(", which ")
+    return task, what, [(float(at), hop) for at, hop in re.findall(r"^ *([\d.]+) s  (.*)$", text, re.MULTILINE)], text
+
+
+def agree(facts, task, hops):
+    """Assert that the hops of a story are what the prediction and the producer wrote down."""
+    zero = min(fact["time"] for fact in facts if fact["fact"] == "called")
+    words = {"called": "called", "accepted": "returned", "refused": "raised", "begun": "began", "made": "finished"}
+    truth = [(fact["time"] - zero, fact) for fact in facts if fact.get("id") == task and fact["fact"] in words]
+    seen = [hop for hop in hops if re.search("delay|began|finished", hop[1])]
+    assert len(seen) == len(truth)
+    for (at, hop), (time, fact) in zip(seen, sorted(truth, key=lambda one: one[0]), strict=True):
+        assert at == pytest.approx(time, abs=0.006)
+        assert words[fact["fact"]] in hop
+        assert str(fact.get("process", "")) in hop
+
+
+def test_the_table_shows_what_the_settings_buy_and_the_stories_are_the_truth(student):
+    student.broker = "amqp://localhost:1"
+    printed, status = trial(student, "--defaults", "--number", "60", "--seconds", "10", "--seed", "3")
+    assert status == 0, printed
+    yours, defaults = records(student)
+    assert [facts[0]["defaults"] for facts in (yours, defaults)] == [False, True]
+    assert yours[0]["settings"]["task_acks_late"] is True
+    lost = set(ids(defaults, "accepted")) - set(ids(defaults, "made"))
+    assert row(printed, "lost") == [0, len(lost)]
+    assert lost
+    task, what, hops, text = told(printed, "with your settings")
+    assert re.fullmatch("was (begun|made) twice", what)
+    assert ids(yours, "begun").count(task) > 1
+    agree(yours, task, hops)
+    assert "Its message was not acknowledged, so RabbitMQ gave it to the next worker" in text
+    task, what, hops, text = told(printed, DEFAULTS)
+    assert what == "was lost"
+    assert task in lost
+    agree(defaults, task, hops)
+    assert "task_acks_late is off" in text
+    fault = next(fact for fact in defaults if fact["fact"] == "fault" and task in fact["running"])
+    assert f"process {fault['process']}" in text
+    picture = next((student.path / ".lab/runs").glob("*.svg")).read_text()
+    assert task in picture or told(printed, "with your settings")[0] in picture
+    assert "kill -9 of the worker" in picture
+    again, _ = student.run(*LAB, "picture")
+    assert "_trial.svg" in again
+
+
+def test_the_story_of_one_that_was_refused_says_whether_the_broker_had_it(student):
+    student.broker = "amqp://localhost:1"
+    options = ["--number", "30", "--seconds", "6", "--seed", "1"]
+    printed, status = trial(student, *kinds("broker-frozen"), *options)
+    assert status == 0, printed
+    (facts,) = records(student)
+    task, what, hops, text = told(printed, "with your settings")
+    assert task in ids(facts, "refused")
+    assert (what == "was refused, and made all the same") == (task in ids(facts, "made"))
+    agree(facts, task, hops)
+    assert "FAULT: the broker frozen" in text
+
+
+def test_a_trial_touches_nothing_of_a_lab_that_runs(with_valkey):
+    lab = with_valkey.open(*LAB, "start")
+    lab.see("Enter a message:")
+    before = {process.pid for process in with_valkey.processes()}
+    claims = {path.name: path.read_text() for path in (with_valkey.path / ".lab").glob("*.claim")}
+    printed, status = with_valkey.run(*LAB, "trial", "--number", "20", "--seconds", "3", seconds=90)
+    assert status == 0, printed
+    assert eventually(lambda: {process.pid for process in with_valkey.processes()} == before, "only the lab is left")
+    assert {path.name: path.read_text() for path in (with_valkey.path / ".lab").glob("*.claim")} == claims
+    assert "trial-" not in (with_valkey.path / ".lab/worker.log").read_text()
+    lab.sendline("Is it still there?")
+    lab.see("Sent as task", "question")
+
+
+@pytest.mark.parametrize("moment", ["Starting a worker", "Sending", "kill -9", "Waiting for the end"])
+def test_ctrl_c_leaves_nothing_running_and_no_file_half_written(student, moment):
+    terminal = student.open(*LAB, "trial", "--number", "20", "--seconds", "2")
+    terminal.see(moment)
+    terminal.sendintr()
+    assert terminal.left() == 130
+    assert "Traceback" not in terminal.seen + terminal.before
+    student.nothing_runs()
+    assert not list((student.path / ".lab/runs").iterdir())
+
+
+def test_the_same_seed_gives_the_same_faults(student):
+    options = [*kinds("process"), "--number", "8", "--seconds", "1", "--seed", "5"]
+    for _ in range(2):
+        trial(student, *options)
+    first, second = ([fact["planned"] for fact in facts if fact["fact"] == "fault"] for facts in records(student))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "options, line, sentence",
+    [
+        (["--break", "everything"], "", "'everything' is not one of"),
+        (["--break", "results"], "result_backend = None", "has no result_backend that could be broken"),
+        ([], 'broker_read_url = "amqp://localhost"', "sets broker_read_url, so a trial could meet your own broker"),
+    ],
+)
+def test_what_cannot_be_tried_is_said_so(student, options, line, sentence):
+    (student.path / "celeryconfig.py").open("a").write(f"{line}\n")
+    printed, status = student.run(*LAB, "trial", *options, CELERY_RESULT_BACKEND="")
+    assert status != 0
+    assert sentence in " ".join(printed.split())
+    assert not (student.path / ".lab/runs").exists()

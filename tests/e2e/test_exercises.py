@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 
 import pytest
@@ -97,6 +98,7 @@ def test_the_checks_pass_in_the_repository_itself(with_rabbitmq):
     """
     for name in ("docker-compose.yml", "Dockerfile"):
         (with_rabbitmq.path / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "exercises/17_later/solution/page.py", with_rabbitmq.path)
     with open(with_rabbitmq.path / "celeryconfig.py", "a") as configuration:
         configuration.write('task_default_queue = "predictions"\n')
     prompt = with_rabbitmq.open("python", "-m", "lab", "start", PREDICT_SECONDS="10")

@@ -34,7 +34,7 @@ app.backend.expire(app.backend.get_key_for_task(done.id), 1)  # in a second, and
 time.sleep(1.5)
 show("done, and its result has expired", done.id)
 
-failed = app.send_task(predict.name)  # without a payload
+failed = app.send_task(predict.name)  # without a payload, so it fails
 failed.get(timeout=60, propagate=False)
 show("failed", failed.id)
 

@@ -221,7 +221,7 @@ def send(page, valkey):
     with valkey.monitor() as monitor:
         said = page.run("send", TEXT, when="told to send")
         valkey.echo(END)
-        # All that Valkey was told, in this order: it shows a race that hardly ever happens.
+        # All that Valkey was told, in this order: that shows a race which 4 predictions of 100 lose.
         commands = list(takewhile(lambda command: END not in command["command"], monitor.listen()))
     if error := in_printed_line(said):
         raise NotImportable(file=FILE, error=error)

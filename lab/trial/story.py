@@ -39,15 +39,12 @@ def story(
         if fact["fact"] == "fault":
             if reason := _reason(fate, fact, settings, broker):
                 lasted = fact["until"] - fact["time"]
-                yield (
-                    fact["time"],
-                    f"FAULT: {fact['what']}, process {fact['process']}. It lasted {lasted:.1f} s",
-                )
+                yield fact["time"], f"FAULT: {fact['what']}, process {fact['process']}. It lasted {lasted:.1f} s."
                 yield None, reason
-            continue
-        begun += fact["fact"] == "begun"
-        if sentence := _hop(fact, begun, confirmed):
-            yield fact["time"], sentence
+        else:
+            begun += fact["fact"] == "begun"
+            if sentence := _hop(fact, begun, confirmed):
+                yield fact["time"], sentence
 
 
 def _hop(fact: Fact, begun: int, confirmed: bool) -> str | None:

@@ -70,7 +70,7 @@ def test_the_story_of_a_lost_one_says_where_it_was_and_which_setting_lost_it():
         "the producer called delay()",
         "delay() returned: the message was sent",
         "process 41 began to predict",
-        "FAULT: kill -9 of the worker, process 7. It lasted 1.8 s",
+        "FAULT: kill -9 of the worker, process 7. It lasted 1.8 s.",
         "Its message had been acknowledged when it began, because task_acks_late is off. So the broker did not have it "
         "any more, and could not send it again.",
         "its result says PENDING, as for an id that nobody knows",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import psutil
 from celery import Celery
@@ -27,6 +27,7 @@ from lab.run.keeper import Child, Keeper
 from lab.run.servers import RABBITMQ_START, Server, Servers, allow_files, await_child, free_port
 from lab.trial import DEFAULTS, SETTINGS, TASK, TRUTH
 from lab.trial.plan import KINDS, Planned
+from lab.trial.verdict import Fact
 
 WORKER = f"trial@{socket.gethostname()}"
 PROCESSES = 4  # of the worker's pool
@@ -138,7 +139,7 @@ class Rig:
         await_child(producer, self.truth, START)
         return producer
 
-    def truth(self) -> list[dict[str, Any]]:
+    def truth(self) -> list[Fact]:
         """What predictions and producer have written, in this order."""
         if not self._truth.exists():
             return []
@@ -158,7 +159,7 @@ class Rig:
         """With Redis as broker: what dead workers held goes back now, and not after visibility_timeout."""
         give_back(self.monitor)
 
-    def inject(self, planned: Planned) -> dict[str, Any]:
+    def inject(self, planned: Planned) -> Fact:
         """Break what is planned, wait until all works again, and return the fault as a fact. Raises Fault."""
         begin = time.time()
         hit = self._running()
@@ -179,15 +180,18 @@ class Rig:
                 pid = self._freeze("network", planned.draw)
                 self._kill("network", signal.SIGKILL)
                 self._restart("network")
+        return self._fault(planned.kind, KINDS[planned.kind][0], begin, pid, hit) | {"planned": planned.at}
+
+    def _fault(self, kind: str, what: str, begin: float, pid: int, hit: dict[int, str]) -> Fact:
+        """A fault that is over now: which process it hit, and the predictions that ran there."""
         return {
             "time": round(begin, 4),
             "fact": "fault",
-            "kind": planned.kind,
-            "what": KINDS[planned.kind][0],
+            "kind": kind,
+            "what": what,
             "until": round(time.time(), 4),
             "process": pid,
             "running": sorted(hit.values()),
-            "planned": planned.at,
         }
 
     def _kill(self, part: str, number: int) -> int:
@@ -205,13 +209,27 @@ class Rig:
         self._parts[part] = self._keeper.children[child.name]
         return self._parts[part]
 
-    def _kill_worker(self, number: int) -> tuple[int, dict[int, str]]:
-        """End the worker and start it again. Return its process id, and what it ran when it ended."""
-        pid = self._kill("worker", number)
+    def mend(self) -> Fact | None:
+        """Start the worker again if it has ended by itself, as whatever supervises a worker does, and say so in a
+        fact."""
+        child = self._parts["worker"]
+        if not child.ended.is_set():
+            return None
+        begin, hit = time.time(), self._start_worker_again()
+        what = f"the worker ended by itself, with exit status {child.code}"
+        return self._fault("worker-ended", what, begin, child.pid or 0, hit)
+
+    def _start_worker_again(self) -> dict[int, str]:
+        """Return what it ran when it ended."""
         hit = self._running()
         self._since = len(self.truth())
-        await_child(self._restart("worker"), self._worker_answers, START)
-        return pid, hit
+        worker = self._restart("worker")
+        wait_until(lambda: worker.ended.is_set() or self._worker_answers(), START)
+        return hit
+
+    def _kill_worker(self, number: int) -> tuple[int, dict[int, str]]:
+        """End the worker and start it again. Return its process id, and what it ran when it ended."""
+        return self._kill("worker", number), self._start_worker_again()
 
     def _kill_process(self, draw: float) -> tuple[int, dict[int, str]]:
         """Kill a process of the pool, if possible one that predicts. Return its id, and what it ran when it ended."""

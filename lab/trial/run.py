@@ -14,7 +14,6 @@ from lab.live.follow import Follower
 from lab.probe.address import Address
 from lab.probe.connection import ONCE
 from lab.probe.queue import Totals, ready_and_unacked
-from lab.run.keeper import Child
 from lab.trial import record
 from lab.trial.plan import Planned, plan
 from lab.trial.rig import Rig, Wanted
@@ -91,34 +90,34 @@ def _happened(
         tell(f"Sending {counted(number, 'prediction')} in {seconds:g} s, with {counted(len(faults), 'fault')} …")
         producer = rig.produce(number, seconds)
         begin = time.monotonic()
-        broken = [_break(rig, planned, begin, tell) for planned in faults]
-        _wait_for(producer)
+        broken: list[Fact] = []
+
+        def mend() -> None:
+            if fault := rig.mend():
+                broken.append(fault)
+                tell(f"{time.monotonic() - begin:7.2f} s {fault['what']}; it was started again")
+
+        for planned in faults:
+            while (ahead := begin + planned.at - time.monotonic()) > 0:
+                time.sleep(min(ahead, LOOK))
+                mend()
+            at = time.monotonic() - begin
+            broken.append(fault := rig.inject(planned))
+            tell(f"{at:7.2f} s {fault['what']}; it lasted {fault['until'] - fault['time']:.1f} s")
+        while not producer.ended.wait(LOOK):
+            mend()
+        if producer.code:
+            found = f"The producer of the trial ended with exit status {producer.code}"
+            raise Fault(found, f"Look into {producer.log}")
         tell("All are sent. Waiting for the end …")
-        results, left = _wait_for_the_end(rig, tell)
+        results, left = _wait_for_the_end(rig, mend, tell)
         now = round(time.time(), 4)
         said = [{"time": now, "fact": "result", "id": task, "state": state} for task, state in results.items()]
         waits = [{"time": now, "fact": "waits", "id": task} for task in left]
         return [*follower.facts(), *rig.truth(), *broken, *said, *waits]
 
 
-def _break(rig: Rig, planned: Planned, begin: float, tell: Tell) -> Fact:
-    """Inject a fault at its time, and say so. begin is when the first prediction was sent, by the monotonic clock."""
-    while (left := begin + planned.at - time.monotonic()) > 0:
-        time.sleep(left)
-    at = time.monotonic() - begin
-    fault = rig.inject(planned)
-    tell(f"{at:7.2f} s {fault['what']}; it lasted {fault['until'] - fault['time']:.1f} s")
-    return fault
-
-
-def _wait_for(producer: Child) -> None:
-    while not producer.ended.wait(LOOK):
-        pass
-    if producer.code:
-        raise Fault(f"The producer of the trial ended with exit status {producer.code}", f"Look into {producer.log}")
-
-
-def _wait_for_the_end(rig: Rig, tell: Tell) -> tuple[dict[str, str], set[str]]:
+def _wait_for_the_end(rig: Rig, mend: Callable[[], None], tell: Tell) -> tuple[dict[str, str], set[str]]:
     """Wait until every prediction has ended, or nothing happens any more.
 
     Return what each one's result says, {} without a result backend, and those that are still in the queue or in a
@@ -126,6 +125,7 @@ def _wait_for_the_end(rig: Rig, tell: Tell) -> tuple[dict[str, str], set[str]]:
     """
     deadline, last, before = time.monotonic() + LONGEST, time.monotonic(), None
     while True:
+        mend()
         truth = rig.truth()
         those = fates(truth)
         results = _states(rig.monitor, list(those)) if rig.results else {}

@@ -104,7 +104,7 @@ def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], broker: str) -> s
     late = bool(settings.get("task_acks_late"))
     if kind == "process":
         return _after_its_process(settings) if fate.id in fault["running"] else None
-    if kind in ("worker", "worker-cold"):
+    if kind in ("worker", "worker-cold", "worker-ended"):
         if stage == "running" and fate.id not in fault["running"]:
             return None
         if stage == "running" and not late:

@@ -19,6 +19,7 @@ ROWS = {  # field of Verdict: in words; the second part is shown only where it i
     "told": "  and reported as a failure",
     "missing": "results missing",
     "heard": "ends that events told of",
+    "ended": "the worker ended by itself",
 }
 ALWAYS = {"accepted", "predicted", "twice", "refused", "lost", "missing", "heard"}
 

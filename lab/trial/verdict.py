@@ -61,7 +61,7 @@ class Verdict:
     the end more than once; refused with an error; made_anyway, refused and made all the same; lost, accepted and made
     by nobody; told, lost, but with a FAILURE as result; missing, made without a result that is stored; dead, in the
     dead-letter queue; waiting, still in the queue; failed, ended with an error; heard, how many ends Celery's events
-    told of. faults is how many there were."""
+    told of. faults is how many were injected; ended, how often the worker ended by itself."""
 
     accepted: int = 0
     predicted: int = 0
@@ -77,6 +77,7 @@ class Verdict:
     failed: int = 0
     heard: int = 0
     faults: int = 0
+    ended: int = 0
 
     def as_fact(self, time: float) -> Fact:
         return {"time": time, "fact": "verdict", **asdict(self)}
@@ -120,4 +121,5 @@ def judge(facts: list[Fact]) -> Verdict:
         counts["dead"] += fate.dead is not None
         counts["failed"] += bool(fate.times("raised"))
         counts["heard"] += fate.made > 0 and bool(fate.times("succeeded") or fate.times("failed"))
-    return Verdict(**counts, faults=sum(fact["fact"] == "fault" for fact in facts))
+    broken = Counter(fact["kind"] == "worker-ended" for fact in facts if fact["fact"] == "fault")
+    return Verdict(**counts, faults=broken[False], ended=broken[True])

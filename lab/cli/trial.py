@@ -38,7 +38,7 @@ def trial(kinds: tuple[str, ...], seed: int | None, number: int, seconds: float 
     from lab.probe.address import Address
     from lab.run.folder import Folder
     from lab.trial.plan import seconds_for
-    from lab.trial.rig import Wanted
+    from lab.trial.rig import Rig, Wanted
     from lab.trial.run import Trial
     from lab.trial.table import DEFAULTS, YOURS, table
 
@@ -60,9 +60,10 @@ def trial(kinds: tuple[str, ...], seed: int | None, number: int, seconds: float 
     seconds = seconds or seconds_for(each)
     folder = Folder().data("runs")
     outcomes = []
-    for own in (True, False)[: 1 + defaults]:
-        tell(f"With {YOURS if own else DEFAULTS}:")
-        outcomes.append(Trial(wanted, settings if own else None, each, seed, number, seconds).hold(folder, tell))
+    with Rig(wanted, set(each), tell) as rig:
+        for own in (True, False)[: 1 + defaults]:
+            tell(f"With {YOURS if own else DEFAULTS}:")
+            outcomes.append(Trial(settings if own else None, each, seed, number, seconds).hold(rig, folder, tell))
     tell()
     verdicts = dict(zip((YOURS, DEFAULTS), (outcome.verdict for outcome in outcomes), strict=False))
     for line in table(verdicts, wanted.with_results):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import httpx
 import psutil
 from celery import Celery
 
@@ -49,42 +50,38 @@ class Wanted:
 
 
 class Rig:
-    """Everything that one trial runs. Each part is a child of one keeper, and ends with it.
+    """Servers and programs of a trial's own. Each is a child of one keeper, and ends with it.
 
-    defaults is whether Celery's own settings take the place of celeryconfig.py, kinds what will be broken. monitor is
-    an app of the trial's own: it asks broker and backend, and knows nothing of the student's settings.
+    kinds is what will be broken. After begin(), monitor is an app of the trial's own: it asks broker and backend, and
+    knows nothing of the student's settings.
     """
 
     broker: Server
     results: Server | None = None
+    monitor: Celery
 
-    def __init__(self, wanted: Wanted, defaults: bool, kinds: set[str], tell: Callable[[str], None]) -> None:
+    def __init__(self, wanted: Wanted, kinds: set[str], tell: Callable[[str], None]) -> None:
         allow_files()
-        self._wanted, self._defaults, self._kinds, self._tell = wanted, defaults, kinds, tell
+        self._wanted, self._kinds, self._tell = wanted, kinds, tell
         self._folder = Folder(temporary=True)
-        self._truth = self._folder.path / "truth.jsonl"
         self._keeper = Keeper()
         self._parts: dict[str, Child] = {}
         self._urls: dict[str, str] = {}
-        self._since, self._killed = 0, set[int]()  # in the truth, where the worker of now begins; its dead processes
 
     def __enter__(self) -> Self:
         try:
-            self._start()
+            self._start_servers()
         except BaseException as error:
-            self._close(keep_logs=isinstance(error, Fault))
+            self.__exit__(type(error))
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._close()
-
-    def _close(self, keep_logs: bool = False) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._keeper.close()
-        if not keep_logs:
+        if kind is None or not issubclass(kind, Fault):  # whose sentence names a log
             self._folder.remove_if_temporary()
 
-    def _start(self) -> None:
+    def _start_servers(self) -> None:
         servers = Servers(self._keeper, self._folder, lambda name: self._tell(f"Starting {name} …"))
         scheme = "amqp://myuser:mypassword@localhost:{}//" if self._wanted.is_rabbitmq else "redis://localhost:{}/0"
         self.broker = servers.broker(scheme.format(free_port()))
@@ -94,21 +91,42 @@ class Rig:
         if self._wanted.with_results:
             self.results = servers.result_backend(f"redis://localhost:{free_port()}/0")
             self._parts["results"], self._urls["results"] = self._youngest(), self.results.url
-        # In the environment too, where the student's own addresses may be, and would win.
-        os.environ["CELERY_BROKER_URL"] = self.broker.url
-        os.environ["CELERY_RESULT_BACKEND"] = self.results.url if self.results else ""
-        self.monitor = Celery("trial", broker=self.broker.url, backend=self.results and self.results.url)
-        self.monitor.conf.task_default_queue = self._wanted.queue
-        self._address = self.broker.url
+        self._port = self._target = self.broker.address.port
         if "network" in self._kinds:
-            port = free_port()
-            address = Address(self.broker.url)
-            self._address = self.broker.url.replace(f":{address.port}", f":{port}")
-            proxy = self._start_child("network", [Path(__file__).with_name("proxy.py"), port, address.port])
-            await_child(proxy, lambda: takes_connections(port), START)
+            self._port = free_port()
+            command = [sys.executable, Path(__file__).with_name("proxy.py"), self._port, self._target]
+            self._parts["network"] = self._keeper.start("network", command, self._folder.log("network"))
+            await_child(self._parts["network"], lambda: takes_connections(self._port), START)
+
+    def begin(self, defaults: bool = False) -> None:
+        """Start a worker at an empty broker and backend, with the student's settings or with Celery's own."""
+        self._defaults = defaults
+        self._truth = self._folder.path / f"{DEFAULTS if defaults else 'truth'}.jsonl"
+        self._since, self._killed = 0, set[int]()  # in the truth, where the worker of now begins; its dead processes
+        broker, results = self.broker.url, self.results.url if self.results else ""
+        if defaults:
+            self._end_worker()
+            broker, results = self._another(self.broker), self._another(self.results) if self.results else ""
+        # In the environment, the student's own addresses would win.
+        os.environ["CELERY_BROKER_URL"], os.environ["CELERY_RESULT_BACKEND"] = broker, results
+        self.monitor = Celery("trial", broker=broker, backend=results or None)
+        self.monitor.conf.task_default_queue = self._wanted.queue
+        self._address = broker.replace(f":{self._target}", f":{self._port}")
         self._tell("Starting a worker …")
         worker = ["-m", "celery", "-A", "lab.trial.app", "worker", "-c", PROCESSES, "--task-events", "-n", WORKER]
         await_child(self._start_child("worker", worker), self._worker_answers, START)
+
+    def _end_worker(self) -> None:
+        self._keeper.signal(self._parts["worker"], signal.SIGKILL)
+        self._parts["worker"].ended.wait()
+
+    def _another(self, server: Server) -> str:
+        """The URL of an empty virtual host, or database, of a server."""
+        if not server.dashboard:
+            return f"{server.url.rpartition('/')[0]}/2"
+        with httpx.Client(trust_env=False, auth=(server.address.user, server.address.password)) as client:
+            client.put(f"{server.dashboard}/api/vhosts/{DEFAULTS}").raise_for_status()
+        return f"{server.url.rstrip('/')}/{DEFAULTS}"
 
     def _youngest(self) -> Child:
         """The child that was started last."""
@@ -117,7 +135,7 @@ class Rig:
     def _start_child(self, name: str, command: list[object]) -> Child:
         environment = {
             "CELERY_BROKER_URL": self._address,
-            "CELERY_RESULT_BACKEND": self.results.url if self.results else "",
+            "CELERY_RESULT_BACKEND": os.environ["CELERY_RESULT_BACKEND"],
             TASK: self._wanted.task,
             TRUTH: str(self._truth),
             SETTINGS: DEFAULTS if self._defaults else "",

@@ -16,12 +16,13 @@ from lab.probe.connection import ONCE
 from lab.probe.queue import Totals, ready_and_unacked
 from lab.trial import record
 from lab.trial.plan import Planned, plan
-from lab.trial.rig import Rig, Wanted
+from lab.trial.rig import Rig
 from lab.trial.story import chosen, story
 from lab.trial.verdict import Fact, Verdict, fates, judge
 
 LOOK = 0.2  # seconds
-QUIET = 12  # seconds without news until what has not ended is given up: Celery sees after 10 that a process has died
+QUIET = 4  # seconds without news until what has not ended is given up
+UNSEEN = 12  # the same after a pool process was killed: its worker may take 10 to see that
 LONGEST = 120  # seconds that the end may take after the last prediction was sent
 FINAL = {"SUCCESS", "FAILURE", "REVOKED"}
 SEVERAL = 1000  # results asked for at once
@@ -46,18 +47,17 @@ class Trial:
     """number predictions sent in so many seconds, and faults of these kinds as the seed wants them. settings are those
     of celeryconfig.py; None stands for Celery's own."""
 
-    wanted: Wanted
     settings: dict[str, Any] | None
     kinds: list[str]
     seed: int
     number: int
     seconds: float
 
-    def hold(self, folder: Path, tell: Tell) -> Outcome:
+    def hold(self, rig: Rig, folder: Path, tell: Tell) -> Outcome:
         """Hold the trial, and write its record into a folder. Raises Fault when it cannot go on."""
         faults = plan(self.kinds, self.seed, self.seconds)
         begin = {"time": round(time.time(), 4), "fact": "trial", **self._said()}
-        facts = _happened(self.wanted, self.settings is None, faults, self.number, self.seconds, tell)
+        facts = _happened(rig, self.settings is None, faults, self.number, self.seconds, tell)
         verdict, those = judge(facts), fates(facts)
         fate, what = chosen(those) or (None, "")
         told: list[tuple[float | None, str]] = []
@@ -65,7 +65,7 @@ class Trial:
             facts.append({"time": round(time.time(), 4), "fact": "story", "id": fate.id, "what": what})
             zero = min(one.facts[0]["time"] for one in those.values())
             met = [fact for fact in facts if fact["fact"] == "fault"]
-            for at, sentence in story(fate, met, self.settings or {}, self.wanted.is_rabbitmq):
+            for at, sentence in story(fate, met, self.settings or {}, rig.broker_is_rabbitmq):
                 told.append((at and at - zero, sentence))
         facts.append(verdict.as_fact(round(time.time(), 4)))
         return Outcome(verdict, fate.id if fate else "", what, told, record.write([begin, *facts], folder))
@@ -81,12 +81,10 @@ class Trial:
         }
 
 
-def _happened(
-    wanted: Wanted, defaults: bool, faults: list[Planned], number: int, seconds: float, tell: Tell
-) -> list[Fact]:
+def _happened(rig: Rig, defaults: bool, faults: list[Planned], number: int, seconds: float, tell: Tell) -> list[Fact]:
     """Send, break, wait for the end, and return all facts."""
-    kinds = {fault.kind for fault in faults}
-    with Rig(wanted, defaults, kinds, tell) as rig, Follower(rig.monitor, lambda: rig.broker.dashboard) as follower:
+    rig.begin(defaults)
+    with Follower(rig.monitor, lambda: rig.broker.dashboard) as follower:
         tell(f"Sending {counted(number, 'prediction')} in {seconds:g} s, with {counted(len(faults), 'fault')} …")
         producer = rig.produce(number, seconds)
         begin = time.monotonic()
@@ -110,15 +108,18 @@ def _happened(
             found = f"The producer of the trial ended with exit status {producer.code}"
             raise Fault(found, f"Look into {producer.log}")
         tell("All are sent. Waiting for the end …")
-        results, left = _wait_for_the_end(rig, mend, tell)
+        patience = UNSEEN if any(fault.kind == "process" for fault in faults) else QUIET
+        results, left = _wait_for_the_end(rig, patience, mend, tell)
         now = round(time.time(), 4)
         said = [{"time": now, "fact": "result", "id": task, "state": state} for task, state in results.items()]
         waits = [{"time": now, "fact": "waits", "id": task} for task in left]
         return [*follower.facts(), *rig.truth(), *broken, *said, *waits]
 
 
-def _wait_for_the_end(rig: Rig, mend: Callable[[], None], tell: Tell) -> tuple[dict[str, str], set[str]]:
-    """Wait until every prediction has ended, or nothing happens any more.
+def _wait_for_the_end(
+    rig: Rig, patience: float, mend: Callable[[], None], tell: Tell
+) -> tuple[dict[str, str], set[str]]:
+    """Wait until every prediction has ended, or nothing has happened for patience seconds.
 
     Return what each one's result says, {} without a result backend, and those that are still in the queue or in a
     worker.
@@ -138,9 +139,9 @@ def _wait_for_the_end(rig: Rig, mend: Callable[[], None], tell: Tell) -> tuple[d
         if (news := (len(truth), sorted(results.items()), there)) != before:
             before, last = news, time.monotonic()
         quiet = time.monotonic() - last
-        if not any(there) and (not on_their_way or quiet > QUIET):
+        if not any(there) and (not on_their_way or quiet > patience):
             return results, set()
-        if there.unacked and not rig.broker_is_rabbitmq and quiet > QUIET / 2:
+        if there.unacked and not rig.broker_is_rabbitmq and quiet > QUIET:
             tell("Dead workers held messages. Valkey gives them back after visibility_timeout; the trial does so now.")
             rig.give_back()
             last = time.monotonic()
@@ -153,7 +154,9 @@ def _in_broker(rig: Rig) -> Totals:
     """How many messages wait in the queue, and how many are held."""
     with rig.monitor.connection_for_read(transport_options=ONCE) as connection:
         queue = rig.monitor.conf.task_default_queue
-        ready, unacked = ready_and_unacked(connection, Address(rig.broker.url), [queue], rig.broker.dashboard)
+        ready, unacked = ready_and_unacked(
+            connection, Address(rig.monitor.conf.broker_url), [queue], rig.broker.dashboard
+        )
         return Totals(sum(ready.values()), unacked or 0)
 
 

@@ -14,8 +14,7 @@ To ask servers: Address is a parsed URL; ask logs in there, answers says whether
 consumers, first_message and totals look into queues; ask_workers is `celery inspect`; running is what a lab runs here.
 AWAY and ODD are what they raise when nobody answers, or something odd does. ANSWER is how many seconds they wait.
 
-To start a server of the check's own: own_valkey is one; Keeper ends others however the check ends; free_port,
-await_child, VALKEY_START.
+To start a server of the check's own: own_valkey, which ends however the check ends; free_port is where nobody listens.
 
 To read what a burst or a view saw: History. What trials found: trials, the newest first, each a Record.
 
@@ -88,6 +87,5 @@ from lab.probe.rabbitmq import BrokerFull, ManagementAway, totals
 from lab.probe.web import ODD, get
 from lab.probe.workers import ask_workers
 from lab.run import running
-from lab.run.keeper import Keeper
-from lab.run.servers import VALKEY_START, await_child, free_port, own_valkey
+from lab.run.servers import free_port, own_valkey
 from lab.trial.record import Record, trials

@@ -142,7 +142,9 @@ def _wait_for_the_end(
         if not any(there) and (not on_their_way or quiet > patience):
             return results, set()
         if there.unacked and not rig.broker_is_rabbitmq and quiet > QUIET:
-            tell("Dead workers held messages. Valkey gives them back after visibility_timeout; the trial does so now.")
+            tell(
+                "Workers that died held messages. Valkey returns them after visibility_timeout; the trial does so now."
+            )
             rig.give_back()
             last = time.monotonic()
         if time.monotonic() > deadline:

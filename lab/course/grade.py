@@ -183,10 +183,10 @@ class Student:
         program.wait(lambda: workers(self._app))
         return program
 
-    def run(self, *command: str) -> None:
-        """A command that ends by itself."""
+    def run(self, *command: str, seconds: float = COMMAND) -> None:
+        """A command that ends by itself, in so many seconds."""
         with suppress(subprocess.TimeoutExpired):
-            subprocess.run(by_this_python(command), stdin=NOWHERE, stdout=NOWHERE, stderr=NOWHERE, timeout=COMMAND)
+            subprocess.run(by_this_python(command), stdin=NOWHERE, stdout=NOWHERE, stderr=NOWHERE, timeout=seconds)
 
     def types(self, line: str) -> None:
         """This line is typed at the producer whenever the check waits for something."""

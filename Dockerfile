@@ -1,5 +1,5 @@
 # One image for worker, Flower and producer: Python (3.12 is supported until October 2028), Celery, Flower, and the
-# student's three files.
+# student's files.
 FROM python:3.12-slim
 RUN useradd --system --no-create-home celery
 WORKDIR /app
@@ -10,7 +10,7 @@ COPY requirements.txt constraints.txt ./
 RUN grep -E '^(celery|flower)\b' requirements.txt | \
     pip install --no-cache-dir --root-user-action=ignore -r /dev/stdin -c constraints.txt
 
-COPY celeryconfig.py my_ml_app.py use_ml_app.py ./
+COPY *.py ./
 USER celery
 # Flower follows each task by its events. What workers tell each other is not needed, and a broken event ends who listens.
 CMD ["celery", "-A", "my_ml_app", "worker", "--autoscale=10,2", "--task-events", "--without-gossip"]

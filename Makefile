@@ -1,4 +1,4 @@
-.PHONY: lab servers rabbitmq offline unit test
+.PHONY: lab servers soak rabbitmq offline unit test
 unexport PYTHONHOME # with it, no Python but one would work
 
 # The main job: broker, result backend, worker, Flower, and a prompt to type messages at.
@@ -11,6 +11,12 @@ lab:
 servers:
 	@sh lab/setup/install.sh requirements.txt
 	@.venv/bin/python -m lab servers
+
+# Everything breaks, again and again, and nothing may be lost: make soak MINUTES=10
+MINUTES = 10
+soak:
+	@sh lab/setup/install.sh requirements.txt
+	@.venv/bin/python -m lab soak $(MINUTES)
 
 # RabbitMQ from Debian's or Ubuntu's packages
 rabbitmq:

@@ -20,11 +20,12 @@ result_expires = 3600
 task_acks_late = True
 # It comes again, then. If its result is stored already, because only the acknowledgement was lost, it is not run again.
 worker_deduplicate_successful_tasks = True
-# A pool process that is killed gives its message back too: it is tried 3 times more, a second later. What ends its
-# process each time would come back for ever otherwise; so it is a FAILURE after the fourth.
+# A pool process that is killed gives its message back too.
 task_reject_on_worker_lost = True
-task_retry_on_worker_lost = True
-task_annotations = {"*": {"default_retry_delay": 1}}
+worker_lost_wait = 1  # seconds that its last word may take
+# guard.py, beside this file: what cannot be a task, or has ended its process 3 times, goes to the queue dead.
+imports = ["guard"]
+worker_consumer = "guard:Consumer"
 # A prediction may take 2 minutes: then SoftTimeLimitExceeded is raised in it, and half a minute later its process ends.
 task_soft_time_limit = 120
 task_time_limit = 150
@@ -38,8 +39,7 @@ broker_transport_options = {
     # RabbitMQ: delay() returns when the broker has confirmed the message; 5 seconds of silence are an error.
     "confirm_publish": True,
     "read_timeout": 5,
-    # Redis as broker: 5 seconds of silence are an error there too. What a dead worker held comes back after 5 minutes,
-    # counted by the next worker that looks: longer than any prediction takes, or it would be made twice.
+    # Redis as broker: the same. What a dead worker held comes back after 5 minutes: no prediction takes longer.
     "socket_timeout": 5,
     "visibility_timeout": 300,
 }

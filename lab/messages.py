@@ -88,4 +88,8 @@ def give_back(app: Celery) -> None:
     if Address(app.conf.broker_url).is_redis:
         at_once = ONCE | {"visibility_timeout": 0}
         with suppress(*AWAY), app.connection_for_write(transport_options=at_once) as connection:
-            connection.default_channel.qos.restore_visible(num=None, interval=1)
+            qos = connection.default_channel.qos
+            connection.default_channel.client.delete(
+                qos.unacked_mutex_key
+            )  # a worker that died may hold it for 5 minutes
+            qos.restore_visible(num=None, interval=1)

@@ -1,17 +1,24 @@
-"""The command trial."""
+"""The commands trial and soak."""
 
 import random
 import sys
 import textwrap
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lab.cli.live import show_picture
 from lab.cli.terminal import columns, filled, tell
 from lab.fault import Fault
+from lab.trial.plan import KINDS, OF_A_TRIAL, plan, plan_soak, seconds_for
 
-KINDS = ["worker", "process", "worker-cold", "broker", "broker-frozen", "results", "network"]
+if TYPE_CHECKING:
+    from lab.trial.rig import Wanted  # which imports Celery: the commands do so when they need it
+    from lab.trial.run import Outcome
+
 HOUR = 3600  # seconds
+RATE = 4  # predictions that a soak sends in a second: half of what its worker can make
 
 
 @click.command()
@@ -20,7 +27,7 @@ HOUR = 3600  # seconds
     "kinds",
     multiple=True,
     default=["worker"],
-    type=click.Choice([*KINDS, "all"]),
+    type=click.Choice([*OF_A_TRIAL, "all"]),
     help="What to break: worker, if you do not say; several may be given.",
 )
 @click.option("--seed", type=click.IntRange(0), help="The same seed gives the same faults at the same moments.")
@@ -33,56 +40,94 @@ def trial(kinds: tuple[str, ...], seed: int | None, number: int, seconds: float 
     The trial starts servers and a worker of its own, from your files, and breaks only those. A lab that runs is left
     alone. The exit status is 1 when anything is lost.
     """
-    from lab.course import student
-    from lab.course.desk import Desk
-    from lab.probe.address import Address
-    from lab.run.folder import Folder
-    from lab.trial.plan import seconds_for
-    from lab.trial.rig import Rig, Wanted
-    from lab.trial.run import Trial
-    from lab.trial.table import DEFAULTS, YOURS, table
-
-    desk, settings = Desk(), student.settings()
-    if other := settings.keys() & {"broker_read_url", "broker_write_url"}:
-        raise Fault(
-            f"The celeryconfig.py here sets {other.pop()}, so a trial could meet your own broker",
-            "Set broker_url alone",
-        )
-    wanted = Wanted(
-        desk.task.name, desk.queue, Address(desk.app.conf.broker_url).is_rabbitmq, bool(desk.app.conf.result_backend)
-    )
-    each = KINDS if "all" in kinds else list(dict.fromkeys(kinds))
+    wanted, settings = read_files()
+    each = OF_A_TRIAL if "all" in kinds else list(dict.fromkeys(kinds))
     if not wanted.with_results:
         each = [kind for kind in each if kind != "results"]
         if not each:
             raise Fault("The celeryconfig.py here has no result_backend that could be broken", "Exercise 11 adds it")
+
+    from lab.run.folder import Folder
+    from lab.trial.rig import Rig
+    from lab.trial.run import Trial
+    from lab.trial.table import DEFAULTS, YOURS
+
     seed = random.randrange(1000) if seed is None else seed
     seconds = seconds or seconds_for(each)
-    folder = Folder().data("runs")
-    outcomes = []
+    faults, folder = plan(each, seed, seconds), Folder().data("runs")
+    outcomes = {}
     with Rig(wanted, set(each), tell) as rig:
-        for own in (True, False)[: 1 + defaults]:
-            tell(f"With {YOURS if own else DEFAULTS}:")
-            outcomes.append(Trial(settings if own else None, each, seed, number, seconds).hold(rig, folder, tell))
+        for heading, own in {YOURS: settings, **({DEFAULTS: None} if defaults else {})}.items():
+            tell(f"With {heading}:")
+            outcomes[heading] = Trial(own, seed, faults, number, seconds).hold(rig, folder, tell)
+    show(outcomes, wanted)
+    again = " ".join(f"--break {kind}" for kind in kinds)
+    tell(
+        f"`lab trial {again} --seed {seed}` breaks the same parts at the same moments. Which predictions they meet "
+        "depends on this machine, so the numbers differ a little."
+    )
+    sys.exit(outcomes[YOURS].verdict.lost > 0)
+
+
+@click.command()
+@click.argument("minutes", default=10, type=click.FloatRange(0.1, 24 * 60))
+@click.option("--seed", type=click.IntRange(0), help="The same seed gives the same faults at the same moments.")
+def soak(minutes: float, seed: int | None) -> None:
+    """Break everything, again and again, for some minutes: 10, if you do not say.
+
+    Among the predictions are some that end their process each time, and messages that cannot be a task. At the end,
+    each that delay() accepted is predicted, or in the dead-letter queue with its reason; or else the exit status is 1.
+    """
+    wanted, settings = read_files()
+
+    from lab.run.folder import Folder
+    from lab.trial.rig import Rig
+    from lab.trial.run import Trial
+    from lab.trial.table import YOURS
+
+    seed = random.randrange(1000) if seed is None else seed
+    seconds = minutes * 60
+    faults, folder = plan_soak(seed, seconds, wanted.with_results), Folder().data("runs")
+    with Rig(wanted, {fault.kind for fault in faults}, tell) as rig:
+        outcome = Trial(settings, seed, faults, round(RATE * seconds), seconds, poison=True).hold(rig, folder, tell)
+    show({YOURS: outcome}, wanted)
+    for kind, number in Counter(fault.kind for fault in faults).most_common():
+        tell(f"{number:>6} x {KINDS[kind][0]}")
+    tell(f"`lab soak {minutes:g} --seed {seed}` breaks the same parts at the same moments.")
+    sys.exit(outcome.verdict.lost + outcome.verdict.waiting > 0)
+
+
+def read_files() -> tuple["Wanted", dict[str, Any]]:
+    """What a trial wants to know of the student's files, and the settings in celeryconfig.py. Raises Fault."""
+    from lab.course import student
+    from lab.course.desk import Desk
+    from lab.probe.address import Address
+    from lab.trial.rig import Wanted
+
+    desk, settings = Desk(), student.settings()
+    if other := settings.keys() & {"broker_read_url", "broker_write_url"}:
+        found = f"The celeryconfig.py here sets {other.pop()}, so a trial could meet your own broker"
+        raise Fault(found, "Set broker_url alone")
+    broker, results = Address(desk.app.conf.broker_url), desk.app.conf.result_backend
+    return Wanted(desk.task.name, desk.queue, broker.is_rabbitmq, bool(results)), settings
+
+
+def show(outcomes: "dict[str, Outcome]", wanted: "Wanted") -> None:
+    """Show the verdicts of trials, by their headings, in one table, then their stories and their pictures."""
+    from lab.trial.table import table
+
     tell()
-    verdicts = dict(zip((YOURS, DEFAULTS), (outcome.verdict for outcome in outcomes), strict=False))
-    for line in table(verdicts, wanted.with_results):
+    for line in table({heading: outcome.verdict for heading, outcome in outcomes.items()}, wanted.with_results):
         tell(line)
-    for heading, outcome in zip(verdicts, outcomes, strict=True):
+    for heading, outcome in outcomes.items():
         if outcome.story:
             tell(f"\nThe story of {outcome.id}, which {outcome.what}, with {heading}:")
         for at, sentence in outcome.story:
             mark = "" if at is None else f"{at:.2f} s"
             tell(textwrap.indent(filled(sentence, columns() - 11), " " * 11).replace(" " * 9, f"{mark:>9}", 1))
     tell()
-    for outcome in outcomes:
+    for outcome in outcomes.values():
         show_picture(outcome.path)
-    again = " ".join(f"--break {kind}" for kind in kinds)
-    tell(
-        f"`lab trial {again} --seed {seed}` breaks the same parts at the same moments. Which predictions they meet "
-        "depends on this machine, so the numbers differ a little."
-    )
-    sys.exit(outcomes[0].verdict.lost > 0)
 
 
-COMMANDS = [trial]
+COMMANDS = [trial, soak]

@@ -99,7 +99,7 @@ def first_message(app: Celery, queue: str) -> Message | None:
 
 
 def flaw(message: Message) -> str | None:
-    """What in this message ends every worker that takes it, in words; None if nothing does.
+    """What in this message ends every worker that takes it, unless guard.py is there, in words; None if nothing does.
 
     Other mistakes do no harm: a worker throws such a message away, and says so.
     """

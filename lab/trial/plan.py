@@ -4,15 +4,20 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
-KINDS = {  # each kind of fault, in words, and about how many seconds it takes until all works again
-    "worker": ("kill -9 of the worker", 3),
-    "process": ("kill -9 of a pool process", 1),
-    "worker-cold": ("SIGQUIT to the worker, a cold shutdown", 4),
-    "broker": ("kill -9 of the broker", 10),
-    "broker-frozen": ("the broker frozen (SIGSTOP)", 8),
-    "results": ("kill -9 of the result backend", 4),
-    "network": ("the network to the broker silent, then cut", 8),
+KINDS = {  # each kind of fault: in words, about how many seconds it takes, and how often it comes in a soak
+    "worker": ("kill -9 of the worker", 3, 4),
+    "process": ("kill -9 of a pool process", 1, 30),
+    "worker-cold": ("SIGQUIT to the worker, a cold shutdown", 4, 2),
+    "broker": ("kill -9 of the broker", 10, 1),
+    "broker-frozen": ("the broker frozen (SIGSTOP)", 8, 1),
+    "results": ("kill -9 of the result backend", 4, 3),
+    "network": ("the network to the broker silent, then cut", 8, 1),
+    "worker-frozen": ("the worker frozen (SIGSTOP)", 8, 1),
+    "results-frozen": ("the result backend frozen (SIGSTOP)", 8, 1),
+    "flower": ("kill -9 of Flower", 3, 2),
+    "flower-frozen": ("Flower frozen (SIGSTOP)", 8, 1),
 }
+OF_A_TRIAL = list(KINDS)[:7]  # the others only belong to a soak
 FEWEST = 3  # faults of a trial
 CALM = 0.1  # of its time, at the beginning and at the end
 
@@ -37,8 +42,23 @@ def _each(kinds: Sequence[str]) -> list[str]:
 
 
 def plan(kinds: Sequence[str], seed: int, seconds: float) -> list[Planned]:
-    """The faults of a trial that sends for so many seconds: in each of as many equal parts of its time, one."""
-    chance, each = random.Random(seed), _each(kinds)
+    """The faults of a trial that sends for so many seconds."""
+    return _spread(_each(kinds), random.Random(seed), seconds)
+
+
+def plan_soak(seed: int, seconds: float, with_results: bool) -> list[Planned]:
+    """The faults of a soak: as many as fit one after the other, each kind as often as KINDS says."""
+    deck = [kind for kind, (_, _, often) in KINDS.items() for _ in range(often)]
+    if not with_results:
+        deck = [kind for kind in deck if not kind.startswith("results")]
+    takes = sum(KINDS[kind][1] for kind in deck) / len(deck)
+    number = max(len(KINDS), round(seconds * (1 - 2 * CALM) / takes))
+    chance = random.Random(seed)
+    return _spread(chance.choices(deck, k=number), chance, seconds)
+
+
+def _spread(each: list[str], chance: random.Random, seconds: float) -> list[Planned]:
+    """These faults in any order, each in its own part of the time."""
     chance.shuffle(each)
     part = seconds * (1 - 2 * CALM) / len(each)
     return [

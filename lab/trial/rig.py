@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from celery import Celery
 from lab.fault import Fault
 from lab.messages import give_back
 from lab.probe.address import Address
+from lab.probe.connection import ONCE
 from lab.probe.login import answers
 from lab.probe.ports import takes_connections
 from lab.probe.wait import wait_until
@@ -26,7 +27,7 @@ from lab.probe.workers import workers
 from lab.run.folder import Folder
 from lab.run.keeper import Child, Keeper
 from lab.run.servers import RABBITMQ_START, Server, Servers, allow_files, await_child, free_port
-from lab.trial import DEFAULTS, SETTINGS, TASK, TRUTH
+from lab.trial import DEAD, DEFAULTS, ID, SETTINGS, TASK, TRUTH
 from lab.trial.plan import KINDS, Planned
 from lab.trial.verdict import Fact
 
@@ -116,6 +117,10 @@ class Rig:
         worker = ["-m", "celery", "-A", "lab.trial.app", "worker", "-c", PROCESSES, "--task-events", "-n", WORKER]
         await_child(self._start_child("worker", worker), self._worker_answers, START)
 
+        if "flower" in self._kinds:
+            port = f"--port={free_port()}"
+            self._start_child("flower", ["-m", "celery", "-A", "lab.trial.app", "flower", "--address=127.0.0.1", port])
+
     def _end_worker(self) -> None:
         self._keeper.signal(self._parts["worker"], signal.SIGKILL)
         self._parts["worker"].ended.wait()
@@ -132,7 +137,7 @@ class Rig:
         """The child that was started last."""
         return list(self._keeper.children.values())[-1]
 
-    def _start_child(self, name: str, command: list[object]) -> Child:
+    def _start_child(self, name: str, command: Sequence[object]) -> Child:
         environment = {
             "CELERY_BROKER_URL": self._address,
             "CELERY_RESULT_BACKEND": os.environ["CELERY_RESULT_BACKEND"],
@@ -140,8 +145,8 @@ class Rig:
             TRUTH: str(self._truth),
             SETTINGS: DEFAULTS if self._defaults else "",
         }
-        command = [sys.executable, *command]
-        self._parts[name] = self._keeper.start(name, command, self._folder.log(name), environment, signal.SIGKILL)
+        python = [sys.executable, *command]
+        self._parts[name] = self._keeper.start(name, python, self._folder.log(name), environment, signal.SIGKILL)
         return self._parts[name]
 
     @property
@@ -151,9 +156,9 @@ class Rig:
     def _worker_answers(self) -> list[str]:
         return workers(self.monitor, [WORKER], 0.5)
 
-    def produce(self, number: int, seconds: float) -> Child:
+    def produce(self, number: int, seconds: float, poison: bool) -> Child:
         """Start a producer that sends so many predictions, evenly in these seconds; it has begun."""
-        producer = self._start_child("producer", ["-m", "lab.trial.producer", number, seconds])
+        producer = self._start_child("producer", ["-m", "lab.trial.producer", number, seconds, *["poison"] * poison])
         await_child(producer, self.truth, START)
         return producer
 
@@ -177,27 +182,39 @@ class Rig:
         """With Redis as broker: what dead workers held goes back now, and not after visibility_timeout."""
         give_back(self.monitor)
 
+    def dead(self) -> dict[str, str]:
+        """{id: why it is there} of the messages in the dead-letter queue, which is empty afterwards."""
+        found = {}
+        with self.monitor.connection_for_read(transport_options=ONCE) as connection:
+            channel = connection.default_channel
+            with suppress(*connection.channel_errors):  # there is no such queue
+                channel.queue_declare(DEAD, passive=True)
+                while message := channel.basic_get(DEAD, no_ack=True):
+                    headers = message.headers
+                    found[headers.get(ID) or headers.get("id")] = headers.get("dead-reason", "no reason")
+        return found
+
     def inject(self, planned: Planned) -> Fact:
         """Break what is planned, wait until all works again, and return the fault as a fact. Raises Fault."""
         begin = time.time()
         hit = self._running()
-        match planned.kind:
-            case "worker":
-                pid, hit = self._kill_worker(signal.SIGKILL)
-            case "worker-cold":
-                pid, hit = self._kill_worker(signal.SIGQUIT)
-            case "process":
-                pid, hit = self._kill_process(planned.draw)
-            case "broker":
-                pid = self._kill_server("broker", 0)
-            case "results":
-                pid = self._kill_server("results", AWAY[0] + planned.draw * (AWAY[1] - AWAY[0]))
-            case "broker-frozen":
-                pid = self._freeze("broker", planned.draw)
-            case _:
-                pid = self._freeze("network", planned.draw)
-                self._kill("network", signal.SIGKILL)
-                self._restart("network")
+        part, _, how = planned.kind.partition("-")
+        if part == "process":
+            pid, hit = self._kill_process(planned.draw)
+        elif how == "frozen":
+            pid = self._freeze(part, planned.draw)
+        elif part == "worker":
+            pid, hit = self._kill_worker(signal.SIGQUIT if how == "cold" else signal.SIGKILL)
+        elif part == "network":
+            pid = self._freeze(part, planned.draw)
+            self._kill(part, signal.SIGKILL)
+            self._restart(part)
+        elif part == "flower":
+            pid = self._kill(part, signal.SIGKILL)
+            self._restart(part)
+        else:
+            away = AWAY[0] + planned.draw * (AWAY[1] - AWAY[0]) if part == "results" else 0
+            pid = self._kill_server(part, away)
         return self._fault(planned.kind, KINDS[planned.kind][0], begin, pid, hit) | {"planned": planned.at}
 
     def _fault(self, kind: str, what: str, begin: float, pid: int, hit: dict[int, str]) -> Fact:

@@ -15,7 +15,7 @@ from lab.probe.address import Address
 from lab.probe.connection import ONCE
 from lab.probe.queue import Totals, ready_and_unacked
 from lab.trial import record
-from lab.trial.plan import Planned, plan
+from lab.trial.plan import Planned
 from lab.trial.rig import Rig
 from lab.trial.story import chosen, story
 from lab.trial.verdict import Fact, Verdict, fates, judge
@@ -44,20 +44,20 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Trial:
-    """number predictions sent in so many seconds, and faults of these kinds as the seed wants them. settings are those
-    of celeryconfig.py; None stands for Celery's own."""
+    """number predictions sent in so many seconds, with poison among them or not, and the faults that the seed gives.
+    settings are those of celeryconfig.py; None stands for Celery's own."""
 
     settings: dict[str, Any] | None
-    kinds: list[str]
     seed: int
+    faults: list[Planned]
     number: int
     seconds: float
+    poison: bool = False
 
     def hold(self, rig: Rig, folder: Path, tell: Tell) -> Outcome:
         """Hold the trial, and write its record into a folder. Raises Fault when it cannot go on."""
-        faults = plan(self.kinds, self.seed, self.seconds)
         begin = {"time": round(time.time(), 4), "fact": "trial", **self._said()}
-        facts = _happened(rig, self.settings is None, faults, self.number, self.seconds, tell)
+        facts = self._happened(rig, tell)
         verdict, those = judge(facts), fates(facts)
         fate, what = chosen(those) or (None, "")
         told: list[tuple[float | None, str]] = []
@@ -70,50 +70,51 @@ class Trial:
         facts.append(verdict.as_fact(round(time.time(), 4)))
         return Outcome(verdict, fate.id if fate else "", what, told, record.write([begin, *facts], folder))
 
+    def _happened(self, rig: Rig, tell: Tell) -> list[Fact]:
+        """Send, break, wait for the end, and return all facts."""
+        rig.begin(self.settings is None)
+        with Follower(rig.monitor, lambda: rig.broker.dashboard) as follower:
+            sent = f"{counted(self.number, 'prediction')} in {self.seconds:g} s"
+            tell(f"Sending {sent}, with {counted(len(self.faults), 'fault')} …")
+            producer = rig.produce(self.number, self.seconds, self.poison)
+            begin = time.monotonic()
+            broken: list[Fact] = []
+
+            def mend() -> None:
+                if fault := rig.mend():
+                    broken.append(fault)
+                    tell(f"{time.monotonic() - begin:7.2f} s {fault['what']}; it was started again")
+
+            for planned in self.faults:
+                while (ahead := begin + planned.at - time.monotonic()) > 0:
+                    time.sleep(min(ahead, LOOK))
+                    mend()
+                at = time.monotonic() - begin
+                broken.append(fault := rig.inject(planned))
+                tell(f"{at:7.2f} s {fault['what']}; it lasted {fault['until'] - fault['time']:.1f} s")
+            while not producer.ended.wait(LOOK):
+                mend()
+            if producer.code:
+                found = f"The producer of the trial ended with exit status {producer.code}"
+                raise Fault(found, f"Look into {producer.log}")
+            tell("All are sent. Waiting for the end …")
+            patience = UNSEEN if any(fault.kind == "process" for fault in self.faults) else QUIET
+            results, left = _wait_for_the_end(rig, patience, mend, tell)
+            now = round(time.time(), 4)
+            said = [{"time": now, "fact": "result", "id": task, "state": state} for task, state in results.items()]
+            said += [{"time": now, "fact": "waits", "id": task} for task in left]
+            said += [{"time": now, "fact": "dead", "id": task, "reason": why} for task, why in rig.dead().items()]
+            return [*follower.facts(), *rig.truth(), *broken, *said]
+
     def _said(self) -> dict[str, Any]:
         return {
             "seed": self.seed,
             "number": self.number,
             "seconds": self.seconds,
-            "kinds": self.kinds,
+            "kinds": sorted({fault.kind for fault in self.faults}),
             "defaults": self.settings is None,
             "settings": {name: value for name, value in (self.settings or {}).items() if record.is_json(value)},
         }
-
-
-def _happened(rig: Rig, defaults: bool, faults: list[Planned], number: int, seconds: float, tell: Tell) -> list[Fact]:
-    """Send, break, wait for the end, and return all facts."""
-    rig.begin(defaults)
-    with Follower(rig.monitor, lambda: rig.broker.dashboard) as follower:
-        tell(f"Sending {counted(number, 'prediction')} in {seconds:g} s, with {counted(len(faults), 'fault')} …")
-        producer = rig.produce(number, seconds)
-        begin = time.monotonic()
-        broken: list[Fact] = []
-
-        def mend() -> None:
-            if fault := rig.mend():
-                broken.append(fault)
-                tell(f"{time.monotonic() - begin:7.2f} s {fault['what']}; it was started again")
-
-        for planned in faults:
-            while (ahead := begin + planned.at - time.monotonic()) > 0:
-                time.sleep(min(ahead, LOOK))
-                mend()
-            at = time.monotonic() - begin
-            broken.append(fault := rig.inject(planned))
-            tell(f"{at:7.2f} s {fault['what']}; it lasted {fault['until'] - fault['time']:.1f} s")
-        while not producer.ended.wait(LOOK):
-            mend()
-        if producer.code:
-            found = f"The producer of the trial ended with exit status {producer.code}"
-            raise Fault(found, f"Look into {producer.log}")
-        tell("All are sent. Waiting for the end …")
-        patience = UNSEEN if any(fault.kind == "process" for fault in faults) else QUIET
-        results, left = _wait_for_the_end(rig, patience, mend, tell)
-        now = round(time.time(), 4)
-        said = [{"time": now, "fact": "result", "id": task, "state": state} for task, state in results.items()]
-        waits = [{"time": now, "fact": "waits", "id": task} for task in left]
-        return [*follower.facts(), *rig.truth(), *broken, *said, *waits]
 
 
 def _wait_for_the_end(
@@ -142,7 +143,9 @@ def _wait_for_the_end(
         if not any(there) and (not on_their_way or quiet > patience):
             return results, set()
         if there.unacked and not rig.broker_is_rabbitmq and quiet > QUIET:
-            tell("Dead workers held messages. Valkey gives them back after visibility_timeout; the trial does so now.")
+            tell(
+                "Workers that died held messages. Valkey returns them after visibility_timeout; the trial does so now."
+            )
             rig.give_back()
             last = time.monotonic()
         if time.monotonic() > deadline:

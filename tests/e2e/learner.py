@@ -58,7 +58,7 @@ class Learner(Student):
         files = {}
         for exercise in course():
             before = exercise.number < self.exercise.number
-            for file in exercise.solutions if before else exercise.stubs:
+            for file in [*exercise.stubs, *exercise.solutions] if before else exercise.stubs:
                 name = file.relative_to(file.parents[len(file.parts) - len(exercise.path.parts) - 2])
                 if before or exercise.number == self.exercise.number or name not in files:
                     files[name] = file

@@ -103,7 +103,7 @@ class Student:
         self.flower = f"http://localhost:{free_port()}"
         self.terminals = []
         self.given = []  # servers that a fixture started
-        for name in ("celeryconfig.py", "my_ml_app.py", "use_ml_app.py"):
+        for name in ("celeryconfig.py", "guard.py", "my_ml_app.py", "use_ml_app.py"):
             shutil.copy(ROOT / name, path)
         for name in ("lab", "Makefile", "requirements.txt", ".venv"):
             (path / name).symlink_to(ROOT / name)

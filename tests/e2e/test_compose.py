@@ -206,6 +206,7 @@ def test_inside_nobody_is_root_and_nothing_of_ours_can_be_written(stack):
         assert stack.inside(service, "ls /app").split() == [
             "celeryconfig.py",
             "constraints.txt",
+            "guard.py",
             "my_ml_app.py",
             "requirements.txt",
             "use_ml_app.py",

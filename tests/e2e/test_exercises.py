@@ -80,7 +80,8 @@ def test_what_the_readme_shows_happens(learner, exercise):
     student = learner(exercise)
     student.solve()
     terminals, task = {}, None
-    for number, command, promised in commands(exercise.text("README.md")):
+    blocks = list(commands(exercise.text("README.md")))
+    for position, (number, command, promised) in enumerate(blocks, 1):
         if command:
             if number in terminals and terminals[number].isalive():
                 terminals[number].sendintr()
@@ -94,12 +95,14 @@ def test_what_the_readme_shows_happens(learner, exercise):
         task = follow(terminals[number], promised) or task
         if "Passed in" in promised or "Enter a message: exit" in promised:
             assert terminals[number].left() == 0, terminals[number].before
+        if number not in [later for later, *_ in blocks[position:]]:
+            terminals[number].unwatched()
 
 
 def test_the_checks_pass_in_the_repository_itself(with_rabbitmq):
     """On other files than the solutions, another queue, and the lab's own worker.
 
-    Exercise 00 has no files there, 12 wants a second worker, and 13 a trial.
+    Exercise 00 has no files there, 12 wants a second worker, 13 a trial, and 14 has seen workers end.
     """
     for name in ("docker-compose.yml", "Dockerfile"):
         (with_rabbitmq.path / name).symlink_to(ROOT / name)
@@ -114,7 +117,7 @@ def test_the_checks_pass_in_the_repository_itself(with_rabbitmq):
     prompt.sendline("Is it true?")
     waits.see("yours: 'Is it true\\?'", r"runs in the pool process \d+", "Passed")
     with_rabbitmq.run("python", "-m", "lab", "burst", "15", "--seconds=1")  # which exercise 08 wants to have seen
-    numbers = [str(exercise.number) for exercise in COURSE[1:] if exercise.number not in (5, 12, 13)]
+    numbers = [str(exercise.number) for exercise in COURSE[1:] if exercise.number not in (5, 12, 13, 14)]
     printed, status = with_rabbitmq.run("python", "-m", "lab", "check", *numbers, seconds=100)
     assert status == 0, printed
     assert "takes from 'predictions'" in printed

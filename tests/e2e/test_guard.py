@@ -1,0 +1,197 @@
+"""guard.py: no message ends its worker, none is lost, and the others do not wait for it."""
+
+import json
+import re
+import uuid
+import zlib
+from datetime import datetime
+from unittest import mock
+
+import pika
+import pytest
+from conftest import AWKWARD
+
+from e2e.guarded import Guarded
+from e2e.student import Student, with_results
+
+PREDICT = "my_ml_app.predict"
+CALL = [[{"message": "hi"}], {}, {}]
+SHAPE = "Its body is not a list of three: arguments, keyword arguments, options."
+NAMES = "Its id and the name of its task are not both texts."
+LIMITS = "Its time limits are not two numbers of seconds."
+READING = "No content type says how to read its body."
+
+
+def headers(**changes):
+    return {"id": str(uuid.uuid4()), "task": PREDICT} | changes
+
+
+def without(name):
+    return {key: value for key, value in headers().items() if key != name}
+
+
+MALFORMED = {
+    "no content type": ((headers(), CALL, {"content_type": None}), READING),
+    "raw content type": ((headers(), CALL, {"content_type": "application/data"}), READING),
+    "pickle": ((headers(), CALL, {"content_type": "application/x-python-serialize"}), "untrusted content"),
+    "unknown content type": ((headers(), CALL, {"content_type": "text/x"}), "untrusted content"),
+    "no JSON": ((headers(), b"hello", {}), "DecodeError"),
+    "no UTF-8": ((headers(), b"\xff", {}), "DecodeError"),
+    "deep": ((headers(), b"[" * 100_000, {}), "maximum recursion depth"),
+    "empty": ((headers(), b"", {}), SHAPE),
+    "null": ((headers(), b"null", {}), SHAPE),
+    "number": ((headers(), b"5", {}), SHAPE),
+    "text": ((headers(), "text", {}), SHAPE),
+    "one part": ((headers(), [[]], {}), SHAPE),
+    "four parts": ((headers(), [[], {}, {}, {}], {}), SHAPE),
+    "keywords are a list": ((headers(), [[], [1], {}], {}), SHAPE),
+    "options are a text": ((headers(), [[], {}, "x"], {}), SHAPE),
+    "no headers": (({}, CALL, {}), NAMES),
+    "no id": ((without("id"), CALL, {}), NAMES),
+    "no task": ((without("task"), CALL, {}), NAMES),
+    "id is null": ((headers(id=None), CALL, {}), NAMES),
+    "id is a number": ((headers(id=5), CALL, {}), NAMES),
+    "id is a list": ((headers(id=["x"]), CALL, {}), NAMES),
+    "id is a dictionary": ((headers(id={"x": 1}), CALL, {}), NAMES),
+    "task is a list": ((headers(task=["x"]), CALL, {}), NAMES),
+    "task is a dictionary": ((headers(task={"x": 1}), CALL, {}), NAMES),
+    "unknown task": ((headers(task="x.y"), CALL, {}), "This worker has no task x.y."),
+    "limit is a number": ((headers(timelimit=5), CALL, {}), LIMITS),
+    "limit is a text": ((headers(timelimit="xy"), CALL, {}), LIMITS),
+    "limits are texts": ((headers(timelimit=["x", "y"]), CALL, {}), LIMITS),
+    "three limits": ((headers(timelimit=[1, 2, 3]), CALL, {}), LIMITS),
+    "limit before now": ((headers(timelimit=[-1, None]), CALL, {}), LIMITS),
+    "stamps": ((headers(stamped_headers=5), CALL, {}), "'int' object is not iterable"),
+    "eta": ((headers(eta="soon"), CALL, {}), "invalid ETA value 'soon'"),
+    "expires": ((headers(expires=[1]), CALL, {}), "invalid expires value [1]"),
+    "not compressed": ((headers(compression="bzip2"), b"hello", {}), "It cannot be a task: "),
+    "unknown compression": ((headers(compression="x"), CALL, {}), "KeyError: 'x'"),
+    "bomb": ((headers(compression="zlib"), zlib.compress(bytes(10**8)), {}), "16777216 bytes"),
+    "count": ((headers(**{"lost-processes": "x"}), CALL, {}), "Its header lost-processes is not a number."),
+}
+RAW = {
+    "empty": (b"", "JSONDecodeError"),
+    "no JSON": (b"{", "JSONDecodeError"),
+    "no UTF-8": (b"\xff\xfe", "JSONDecodeError"),
+    "null": (b"null", "TypeError"),
+    "number": (b"5", "TypeError"),
+    "list": (b"[]", "TypeError"),
+    "text": (b'"x"', "TypeError"),
+    "dictionary": (b"{}", "KeyError: 'properties'"),
+    "deep": (b"[" * 100_000, "RecursionError"),
+    "no tag": (b'{"properties": {}}', "KeyError: 'delivery_tag'"),
+    "no route": (b'{"properties": {"delivery_tag": "x"}}', "KeyError: 'exchange'"),
+    "route is a list": (b'{"properties": {"delivery_tag": "x", "delivery_info": []}}', "KeyError: 'exchange'"),
+    "tag is a number": (
+        b'{"properties": {"delivery_tag": 5, "delivery_info": {"exchange": "", "routing_key": "celery"}}}',
+        "TypeError",
+    ),
+    "headers are a text": (b'{"properties": {"delivery_tag": "x"}, "headers": "x"}', "AttributeError"),
+    "no base64": (b'{"properties": {"delivery_tag": "x", "body_encoding": "base64"}, "body": "x"}', "Error: "),
+    "unknown encoding": (b'{"properties": {"delivery_tag": "x", "body_encoding": "x"}, "body": "x"}', "AttributeError"),
+}
+
+
+@pytest.fixture(scope="module", params=["classic", "quorum", "valkey"])
+def guarded(request, tmp_path_factory):
+    """A worker with guard.py, on each kind of broker and queue."""
+    student = Student(tmp_path_factory.mktemp(f"{AWKWARD} {request.param}"))
+    if request.param == "valkey":
+        student.broker = re.sub("/0$", "/1", student.results)
+    else:
+        api, url = request.getfixturevalue("rabbitmq")
+        name = uuid.uuid4().hex
+        request.addfinalizer(lambda: api.delete(f"/vhosts/{name}", timeout=60))
+        api.put(f"/vhosts/{name}").raise_for_status()
+        everything = {"configure": ".*", "write": ".*", "read": ".*"}
+        api.put(f"/permissions/{name}/myuser", json=everything).raise_for_status()
+        student.broker = f"{url[:-1]}{name}"
+    request.addfinalizer(student.close)
+    guarded = Guarded(with_results(student), quorum=request.param == "quorum")
+    request.addfinalizer(guarded.close)
+    return guarded
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_what_cannot_be_a_task_is_dead_and_nothing_else_waits(guarded, kind):
+    (head, body, properties), reason = MALFORMED[kind]
+    guarded.send(head, body, **properties)
+    guarded.done(guarded.valid())
+    dead = guarded.next_dead()
+    assert reason in dead.headers["dead-reason"] and dead.headers["dead-reason"].endswith(".")
+    assert dead.headers["dead-queue"] == "celery" and dead.headers["dead-time"] > 0
+    assert {name: dead.headers[name] for name in head if name != "compression"} == {
+        name: head[name] for name in head if name != "compression"
+    }
+    assert dead.content_type == properties.get("content_type", "application/json")
+    if kind != "bomb":  # which would be unpacked here
+        assert guarded.body(dead) == (body if isinstance(body, bytes) else json.dumps(body).encode())
+    if isinstance(head.get("id"), str):
+        assert guarded.ended(head["id"])["status"] == "FAILURE"
+    guarded.has_one_worker()
+
+
+@pytest.mark.parametrize("kind", RAW)
+def test_what_is_no_message_in_redis_is_dead(guarded, kind):
+    if not guarded.redis:
+        pytest.skip("RabbitMQ takes messages only")
+    raw, reason = RAW[kind]
+    guarded.raw(raw)
+    guarded.done(guarded.valid())
+    dead = guarded.next_dead()
+    assert dead.headers["dead-reason"].startswith("It cannot be read: ") and reason in dead.headers["dead-reason"]
+    assert guarded.body(dead) == raw
+    guarded.has_one_worker()
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [{"content_type": b"\xff"}, {"correlation_id": b"\xff" * 200}, {"headers": {"when": datetime.now()}}],
+    ids=["content type", "correlation id", "header"],
+)
+def test_properties_that_cannot_be_read_end_no_worker(guarded, properties):
+    """py-amqp reads them before anything else does."""
+    if guarded.redis:
+        pytest.skip("Redis knows no properties")
+    no_such_date = mock.patch("calendar.timegm", return_value=2**60)
+    with pika.BlockingConnection(pika.URLParameters(guarded.student.broker)) as connection, no_such_date:
+        connection.channel().basic_publish("", "celery", b"hello", pika.BasicProperties(**properties))
+    guarded.done(guarded.valid())
+    dead = guarded.next_dead()
+    assert dead.headers["dead-reason"].startswith("It cannot be read: ") and dead.body == b"hello"
+    guarded.has_one_worker()
+
+
+@pytest.mark.parametrize("name, status", [("end_process", 3), ("leave", 0), ("crash", 0)])
+def test_what_ends_its_process_begins_three_times_and_is_dead(guarded, name, status):
+    if status == 0 and not guarded.redis:
+        pytest.skip("one of them tells the broker's part; Celery takes 5 seconds for each process")
+    task = guarded.ask(name, status)
+    guarded.done(guarded.valid())
+    dead = guarded.next_dead()
+    assert dead.headers["dead-reason"] == "It has ended 3 processes." and dead.headers["id"] == task
+    assert guarded.ended(task)["result"]["exc_message"] == ["It has ended 3 processes."]
+    assert guarded.begun(task) == 3
+    guarded.has_one_worker()
+
+
+def test_a_memory_error_is_a_failure_and_nothing_more(guarded):
+    task = guarded.ask("use_up_memory", 0)
+    assert guarded.ended(task)["result"]["exc_type"] == "MemoryError"
+    guarded.done(guarded.valid())
+    assert not guarded.dead()
+    guarded.has_one_worker()
+
+
+def test_what_a_task_rejects_is_dead(guarded):
+    task = guarded.ask("refuse", 0)
+    dead = guarded.next_dead()
+    assert dead.headers["id"] == task and "not mine" in dead.headers["dead-reason"]
+    assert guarded.ended(task)["status"] == "FAILURE"
+
+
+def test_malformed_events_end_no_worker(guarded):
+    for event in (b"hello", b"[]", b"5", b'{"type": 5}', b'[{"type": "worker-heartbeat"}]', b'{"type": "task-x"}'):
+        guarded.event(event)
+    guarded.done(guarded.valid())
+    guarded.has_one_worker()

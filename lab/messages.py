@@ -2,6 +2,8 @@
 
 import json
 import time
+import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -12,12 +14,31 @@ from kombu import Connection
 from lab.fault import Wrong
 from lab.probe.address import Address
 from lab.probe.connection import AWAY, ONCE
+from lab.probe.dead import DeadMessage, dead
 
 
 class OtherArguments(Wrong):
     """predict cannot be called with one payload: {error}."""
 
     next = "Give predict one argument, the payload, as in the lecture"
+
+
+class NoSuchDead(Wrong):
+    """No message in the queue dead is called {name}."""
+
+    next = "See what they are called: `lab dead`"
+
+
+class NoOrigin(Wrong):
+    """Nobody says which queue {name} came from."""
+
+    next = "If you do not need it, remove it: `lab dead --drop {name}`"
+
+
+class NoQueue(Wrong):
+    """The queue {queue}, where {name} came from, is not there any more."""
+
+    next = "Start a worker that takes from it, and try again"
 
 
 def send(task: Task, payload: object, **options: Any) -> None:
@@ -93,3 +114,52 @@ def give_back(app: Celery) -> None:
                 qos.unacked_mutex_key
             )  # a worker that died may hold it for 5 minutes
             qos.restore_visible(num=None, interval=1)
+
+
+def send_dead(app: Celery, name: str) -> int:
+    """Send what is in the queue dead back to where it came from: the message of this name, or all. How many they were.
+
+    Each is in its queue before it leaves this one: interrupted, it is in both. Raises NoSuchDead, NoOrigin, NoQueue and
+    Fault.
+    """
+    return _each_dead(app, name, _send_dead)
+
+
+def drop_dead(app: Celery, name: str) -> int:
+    """Remove the message of this name from the queue dead, or all. How many they were. Raises NoSuchDead and Fault."""
+    return _each_dead(app, name, lambda connection, one: None)
+
+
+def _each_dead(app: Celery, name: str, first: Callable[[Connection, DeadMessage], None]) -> int:
+    with dead(app) as (connection, found):
+        chosen = [one for one in found if name in (one.name, "all")]
+        if not chosen and name != "all":
+            raise NoSuchDead(name=name)
+        for one in chosen:
+            first(connection, one)
+            if isinstance(one.message, amqp.Message):
+                one.message.channel.basic_ack(one.message.delivery_tag)
+            else:
+                connection.default_channel.client.lrem(one.place, -1, one.message)
+    return len(chosen)
+
+
+def _send_dead(connection: Connection, one: DeadMessage) -> None:
+    if not one.queue:
+        raise NoOrigin(name=one.name)
+    ours = ("dead-", "x-death", "x-first-death", "x-last-death", "x-delivery-count", "lost-processes")
+    headers = {name: value for name, value in one.headers.items() if not name.startswith(ours)}
+    if isinstance(one.message, amqp.Message):
+        one.message.properties["application_headers"] = headers
+        try:
+            connection.default_channel.basic_publish_confirm(
+                one.message, exchange="", routing_key=one.queue, mandatory=True
+            )
+        except amqp.ChannelError:
+            raise NoQueue(queue=one.queue, name=one.name) from None
+    else:
+        message = json.loads(one.message)
+        message["headers"] = headers
+        message["properties"] |= {"delivery_tag": str(uuid.uuid4())}
+        message["properties"]["delivery_info"] |= {"exchange": "", "routing_key": one.queue}
+        connection.default_channel._put(one.queue, message)

@@ -1,8 +1,9 @@
-"""The commands view, burst and picture."""
+"""The commands view, burst, picture and dead."""
 
 import math
 import os
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 from lab.cli.signals import heed_interrupt
-from lab.cli.terminal import show_fact, tell
-from lab.fault import Fault
+from lab.cli.terminal import line, show_fact, tell
+from lab.fault import Fault, counted, printable
 
 if TYPE_CHECKING:
     from lab.course.desk import Desk  # which imports Celery: the commands do so when they need it
     from lab.live.recording import Recording
 
 DAY = 24 * 3600  # seconds
+MOST = 50  # dead messages that are shown
+WHOLE = 500  # characters of a reason: guard.py writes no more
 
 
 @click.command()
@@ -101,6 +104,41 @@ def picture(file: Path | None) -> None:
     raise Fault("There is nothing to draw yet", "Send a burst: `lab burst 60 --seconds 1`")
 
 
+@click.command()
+@click.option("--again", metavar="ID", help="Send this message back to the queue that it came from; `all`: each.")
+@click.option("--drop", metavar="ID", help="Remove this message; `all`: each.")
+def dead(again: str | None, drop: str | None) -> None:
+    """Show the messages that no worker shall take again.
+
+    guard.py moves them to the queue dead: what cannot be a task, and what has ended too many processes.
+    """
+    from lab.course import student
+    from lab.live.numbers import shown
+    from lab.messages import drop_dead, send_dead
+    from lab.probe.dead import dead as found_dead
+    from lab.probe.queue import SHORT, in_short
+
+    if again and drop:
+        raise click.UsageError("give one of --again and --drop.")
+    app = student.app()
+    if again:
+        return tell(f"{counted(send_dead(app, again), 'message')} sent again.")
+    if drop:
+        return tell(f"{counted(drop_dead(app, drop), 'message')} removed.")
+    with found_dead(app) as (_, found):
+        if not found:
+            return tell("No message is dead.")
+        for one in found[:MOST]:
+            age = "nobody says when" if one.since is None else f"{shown(max(time.time() - one.since, 0))} ago"
+            task = printable(one.headers.get("task", "no task"), SHORT)
+            tell(f"{printable(one.name)}  {task}, from {printable(one.queue or 'an unknown queue')}, {age}")
+            line(" ", printable(one.reason, WHOLE))
+            line(" ", in_short(one.body))
+    if len(found) > MOST:
+        tell(f"And {len(found) - MOST} more.")
+    tell("\n`lab dead --again ID` sends one back to its queue, `lab dead --drop ID` removes it; `all` means each.")
+
+
 def recording_of(desk: "Desk") -> "Recording":
     """A Recording of what happens at the student's broker, with its file in .lab/runs."""
     from lab.live.recording import Recording
@@ -131,4 +169,4 @@ def show_picture(run: Path) -> None:
         raise
 
 
-COMMANDS = [view, burst, picture]
+COMMANDS = [view, burst, picture, dead]

@@ -7,12 +7,13 @@ Flower. Beside it:
 To say something: Wrong is the base of a wrong state (a docstring, and `next`), Fault of what has no name; printable and
 counted make text and numbers fit to be shown; is_of_a_check tells a check's own tasks from a student's.
 
-To read what the student wrote: settings, tree, literal, nothing_after_return; TASK is the name that the task must have.
-Program runs a program of theirs in a terminal, and in_printed_line finds the error in what it printed.
+To read what the student wrote: settings, load, tree, literal, nothing_after_return; TASK is the name that the task must
+have. Program runs a program of theirs in a terminal, and in_printed_line finds the error in what it printed.
 
 To ask servers: Address is a parsed URL; ask logs in there, answers says whether that works; get is HTTP; waiting,
-consumers, first_message and totals look into queues; ask_workers is `celery inspect`; running is what a lab runs here.
-AWAY and ODD are what they raise when nobody answers, or something odd does. ANSWER is how many seconds they wait.
+consumers, first_message and totals look into queues, flaw into a message; ask_workers is `celery inspect`; running is
+what a lab runs here. AWAY and ODD are what they raise when nobody answers, or something odd does. ANSWER is how many
+seconds they wait.
 
 To start a server of the check's own: own_valkey, which ends however the check ends; free_port is where nobody listens.
 
@@ -40,6 +41,7 @@ from lab.course.student import (
     SendsAtImport,
     in_printed_line,
     literal,
+    load,
     nothing_after_return,
     settings,
     tree,
@@ -82,7 +84,7 @@ from lab.probe.login import (
     answers,
     ask,
 )
-from lab.probe.queue import Totals, consumers, first_message, waiting
+from lab.probe.queue import Totals, consumers, first_message, flaw, waiting
 from lab.probe.rabbitmq import BrokerFull, ManagementAway, totals
 from lab.probe.web import ODD, get
 from lab.probe.workers import ask_workers

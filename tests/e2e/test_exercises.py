@@ -117,6 +117,8 @@ def test_the_checks_pass_in_the_repository_itself(with_rabbitmq):
     prompt.sendline("Is it true?")
     waits.see("yours: 'Is it true\\?'", r"runs in the pool process \d+", "Passed")
     with_rabbitmq.run("python", "-m", "lab", "burst", "15", "--seconds=1")  # which exercise 08 wants to have seen
+    poison = str(ROOT / "exercises/16_poison/stub")
+    with_rabbitmq.run("python", "-m", "poison", "malformed", PYTHONPATH=poison)  # which exercise 16 wants to have seen
     numbers = [str(exercise.number) for exercise in COURSE[1:] if exercise.number not in (5, 12, 13, 14)]
     printed, status = with_rabbitmq.run("python", "-m", "lab", "check", *numbers, seconds=100)
     assert status == 0, printed

@@ -115,6 +115,11 @@ def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], broker: str) -> s
         if stage in ("running", "held"):
             how = "at once" if broker == "RabbitMQ" else "after its visibility_timeout"
             return f"Its message was not acknowledged, so {broker} gave it to the next worker, {how}."
+        if stage == "queued" and fate.is_lost and not fate.begun and broker == "Valkey":
+            return (
+                "Its worker had taken it out of Valkey's list, and died before it had noted that. No setting of Celery's "
+                "closes this gap, which RabbitMQ does not have."
+            )
         return None
     if kind == "results":
         if not any(fault["time"] - STORING < time < fault["until"] for time in fate.times("made")):

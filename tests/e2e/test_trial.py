@@ -45,14 +45,20 @@ def row(printed, words):
 @pytest.mark.parametrize("those", [WORKER, BROKER], ids=["worker", "broker"])
 @pytest.mark.parametrize("scheme", ["amqp", "redis"])
 def test_nothing_is_lost_with_the_settings_of_the_lab(student, scheme, those):
+    """With Redis as broker, a worker that is killed can lose the message that it is taking in that moment."""
     student.broker = f"{scheme}://localhost:1"
     printed, status = trial(student, *kinds(*those), "--number", "60", "--seconds", "12")
-    assert status == 0, printed
     (facts,) = records(student)
     assert {fact["kind"] for fact in facts if fact["fact"] == "fault"} == set(those)
     accepted, made = ids(facts, "accepted"), ids(facts, "made")
-    assert set(accepted) <= set(made)
-    assert row(printed, "lost") == [0]
+    lost = set(accepted) - set(made)
+    assert row(printed, "lost") == [len(lost)]
+    assert status == bool(lost)
+    if lost:
+        assert scheme == "redis", printed
+        assert not lost & set(ids(facts, "begun"))
+        assert len(lost) <= sum(fact["fact"] == "fault" and fact["kind"].startswith("worker") for fact in facts)
+        assert "before it had noted that" in printed
     assert row(printed, "results missing") == [0]
     assert row(printed, "accepted by delay\\(\\)") == [len(accepted)]
     assert row(printed, "refused with an error") == [len(ids(facts, "refused"))]
@@ -72,8 +78,8 @@ def test_nothing_is_lost_with_the_settings_of_the_lab(student, scheme, those):
 
 def told(printed, heading):
     """The id of a story, what happened to it, and its hops, as (seconds, sentence)."""
-    title, text = re.search(rf"The story of (\S+, which .*), {heading}:\n(.*?)\n\n", printed, re.DOTALL).groups()
-    task, what = title.split(", which ")
+    task, what = re.search(rf"The story of (\S+), which (.*), {heading}:\n", printed).groups()
+    text = printed.partition(f", {heading}:\n")[2].partition("\n\n")[0]
     return task, what, [(float(at), hop) for at, hop in re.findall(r"^ *([\d.]+) s  (.*)$", text, re.MULTILINE)], text
 
 
@@ -124,7 +130,7 @@ def test_a_trial_touches_nothing_of_a_lab_that_runs(with_valkey):
     lab.see("Enter a message:")
     before = {process.pid for process in with_valkey.processes()}
     claims = {path.name: path.read_text() for path in (with_valkey.path / ".lab").glob("*.claim")}
-    printed, status = with_valkey.run(*LAB, "trial", "--number", "20", "--seconds", "3", seconds=90)
+    printed, status = with_valkey.run(*LAB, "trial", *kinds("process"), "--number", "8", "--seconds", "1", seconds=90)
     assert status == 0, printed
     assert eventually(lambda: {process.pid for process in with_valkey.processes()} == before, "only the lab is left")
     assert {path.name: path.read_text() for path in (with_valkey.path / ".lab").glob("*.claim")} == claims

@@ -87,6 +87,12 @@ def test_the_story_of_one_that_ran_twice_says_why_it_came_back(is_rabbitmq, says
     assert lines[5] == "process 42 began to predict, for the second time"
 
 
+def test_the_story_of_one_that_valkey_lost_says_that_rabbitmq_does_not_have_this_gap():
+    facts = of("one", *CALLED, PENDING)
+    assert "closes this gap" in told(facts, [fault("worker", 2.2, 4)], LATE, is_rabbitmq=False)[3]
+    assert len(told(facts, [fault("worker", 2.2, 4)], LATE, is_rabbitmq=True)) == 3
+
+
 @pytest.mark.parametrize(
     "settings, says",
     [({}, "task_acks_late is off"), ({"task_acks_late": True}, "lost is off"), (LATE, "gave the message back")],

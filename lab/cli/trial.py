@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lab.cli.live import show_picture
+from lab.cli.signals import heed_interrupt
 from lab.cli.terminal import columns, filled, tell
 from lab.fault import Fault
 from lab.trial.plan import KINDS, OF_A_TRIAL, plan, plan_soak, seconds_for
@@ -56,7 +57,7 @@ def trial(kinds: tuple[str, ...], seed: int | None, number: int, seconds: float 
     seconds = seconds or seconds_for(each)
     faults, folder = plan(each, seed, seconds), Folder().data("runs")
     outcomes = {}
-    with Rig(wanted, set(each), tell) as rig:
+    with Rig(wanted, set(each), tell, heed_interrupt) as rig:
         for heading, own in {YOURS: settings, **({DEFAULTS: None} if defaults else {})}.items():
             tell(f"With {heading}:")
             outcomes[heading] = Trial(own, seed, faults, number, seconds).hold(rig, folder, tell)
@@ -88,7 +89,7 @@ def soak(minutes: float, seed: int | None) -> None:
     seed = random.randrange(1000) if seed is None else seed
     seconds = minutes * 60
     faults, folder = plan_soak(seed, seconds, wanted.with_results), Folder().data("runs")
-    with Rig(wanted, {fault.kind for fault in faults}, tell) as rig:
+    with Rig(wanted, {fault.kind for fault in faults}, tell, heed_interrupt) as rig:
         outcome = Trial(settings, seed, faults, round(RATE * seconds), seconds, poison=True).hold(rig, folder, tell)
     show({YOURS: outcome}, wanted)
     for kind, number in Counter(fault.kind for fault in faults).most_common():

@@ -53,7 +53,7 @@ class Wanted:
 class Rig:
     """Servers and programs of a trial's own. Each is a child of one keeper, and ends with it.
 
-    kinds is what will be broken. After begin(), monitor is an app of the trial's own: it asks broker and backend, and
+    kinds is what will be broken. heed() is called where it waits; it raises what has to end it. After begin(), monitor is an app of the trial's own: it asks broker and backend, and
     knows nothing of the student's settings.
     """
 
@@ -61,9 +61,9 @@ class Rig:
     results: Server | None = None
     monitor: Celery
 
-    def __init__(self, wanted: Wanted, kinds: set[str], tell: Callable[[str], None]) -> None:
+    def __init__(self, wanted: Wanted, kinds: set[str], tell: Callable[[str], None], heed: Callable[[], None]) -> None:
         allow_files()
-        self._wanted, self._kinds, self._tell = wanted, kinds, tell
+        self._wanted, self._kinds, self._tell, self._heed = wanted, kinds, tell, heed
         self._folder = Folder(temporary=True)
         self._keeper = Keeper()
         self._parts: dict[str, Child] = {}
@@ -154,6 +154,7 @@ class Rig:
         return Address(self.broker.url).is_rabbitmq
 
     def _worker_answers(self) -> list[str]:
+        self._heed()
         return workers(self.monitor, [WORKER], 0.5)
 
     def produce(self, number: int, seconds: float, poison: bool) -> Child:
@@ -247,6 +248,7 @@ class Rig:
     def mend(self) -> Fact | None:
         """Start the worker again if it has ended by itself, as whatever supervises a worker does, and say so in a
         fact."""
+        self._heed()
         child = self._parts["worker"]
         if not child.ended.is_set():
             return None

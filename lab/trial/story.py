@@ -117,8 +117,8 @@ def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], broker: str) -> s
             return f"Its message was not acknowledged, so {broker} gave it to the next worker, {how}."
         if stage == "queued" and fate.is_lost and not fate.begun and broker == "Valkey":
             return (
-                "Its worker had taken it out of Valkey's list, and died before it had noted that. No setting of Celery's "
-                "closes this gap, which RabbitMQ does not have."
+                "Its worker had taken it out of Valkey's list, and died before it had noted that. No setting of "
+                "Celery's closes this gap, which RabbitMQ does not have."
             )
         return None
     if kind == "results":

@@ -53,8 +53,8 @@ class Wanted:
 class Rig:
     """Servers and programs of a trial's own. Each is a child of one keeper, and ends with it.
 
-    kinds is what will be broken. heed() is called where it waits; it raises what has to end it. After begin(), monitor is an app of the trial's own: it asks broker and backend, and
-    knows nothing of the student's settings.
+    kinds is what will be broken. heed() is called where it waits, and raises what has to end it. After begin(), monitor
+    is an app of the trial's own: it asks broker and backend, and knows nothing of the student's settings.
     """
 
     broker: Server

@@ -106,10 +106,10 @@ def ask(url: str) -> str:
         return address.scheme  # the lab knows nothing more about it
     product, log_in = ("RabbitMQ", _log_in_to_rabbitmq) if address.is_rabbitmq else ("Redis", _log_in_to_redis)
     facts = {"where": f"{address.host}:{address.port}", "place": place(url)}
-    if address.is_local and (owner := stranger(address.port)):
-        raise AnothersServer(owner=owner, other=address.port + 1, **facts)  # it must not see the password
     try:
         socket.create_connection((address.host, address.port), ANSWER).close()
+        if address.is_local and (owner := stranger(address.port)):
+            raise AnothersServer(owner=owner, other=address.port + 1, **facts)  # it must not see the password
         return within(LOGIN, log_in, address, facts)
     except ConnectionRefusedError:
         raise NothingListens(**facts) from None

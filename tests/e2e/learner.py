@@ -91,7 +91,8 @@ class Learner(Student):
         """A worker that answers, in a terminal of its own."""
         terminal = self.celery("worker", *options, app=app, folder=folder, **env)
         self.number_of_workers += 1
-        eventually(lambda: len(self.app.control.ping(timeout=0.5)) == self.number_of_workers, "the worker answers")
+        number, control = self.number_of_workers, self.app.control
+        eventually(lambda: len(control.ping(timeout=0.5, limit=number)) == number, "the worker answers")
         return terminal
 
     def publish(self, body, **properties):

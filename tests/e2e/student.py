@@ -37,7 +37,7 @@ def require(what, there):
 
 def eventually(fact, what, seconds=SECONDS):
     """The first true answer of fact()."""
-    answer = wait_until(fact, seconds)
+    answer = wait_until(fact, seconds, 0.1)
     assert answer, f"not within {seconds} s: {what}"
     return answer
 
@@ -102,6 +102,7 @@ class Student:
         self.results = results or f"redis://localhost:{free_port()}/0"
         self.flower = f"http://localhost:{free_port()}"
         self.terminals = []
+        self.before = set(psutil.process_iter())  # none of them was started here
         self.given = []  # servers that a fixture started
         for name in ("celeryconfig.py", "guard.py", "my_ml_app.py", "use_ml_app.py"):
             shutil.copy(ROOT / name, path)
@@ -166,7 +167,7 @@ class Student:
         """What was started here, by anybody, and still runs: known by its environment, which Valkey overwrites,
         or by its current folder, which RabbitMQ may leave."""
         found = []
-        for process in psutil.process_iter():
+        for process in (one for one in psutil.process_iter() if one not in self.before):
             try:
                 here = process.environ().get("LAB_TEST") == self.marker or self.path in Path(process.cwd(), "x").parents
                 if here and process.status() != psutil.STATUS_ZOMBIE:

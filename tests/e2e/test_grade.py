@@ -15,7 +15,7 @@ from lab.course.handout import handed_out
 COURSE = course()
 PRINTS = "while True:\n    print('x' * 1000)\n"
 ENDS_PYTHON = "import os\n\nos._exit(0)\n"
-HANGS = "while True:\n    pass\n"
+HANGS = "import time\n\nwhile True:\n    time.sleep(1)\n"  # without keeping a processor busy meanwhile
 ONE = """
 import sys
 from pathlib import Path

@@ -34,7 +34,8 @@ def children(student):
 
 def predicted(student, tasks):
     """Whether all tasks have their result."""
-    return all(student.app.AsyncResult(task).ready() for task in tasks)
+    app = student.app  # one for all of them: each connects anew
+    return all(app.AsyncResult(task).ready() for task in tasks)
 
 
 def paste(terminal, lines):

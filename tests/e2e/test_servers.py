@@ -59,7 +59,8 @@ def test_a_node_of_its_own_knows_the_configured_user_and_keeps_what_waits(own_no
     own_node.broker = own_node.broker.replace("mypassword", "another-p%40ss")  # as if celeryconfig.py had been edited
     again = own_node.open(*START, PREDICT_SECONDS="0")
     again.see("Enter a message:")
-    eventually(lambda: all(own_node.app.AsyncResult(task.id).ready() for task in tasks), "all are predicted")
+    app = own_node.app
+    eventually(lambda: all(app.AsyncResult(task.id).ready() for task in tasks), "all are predicted")
     again.sendline("exit")
     assert again.left() == 0
     own_node.nothing_runs()

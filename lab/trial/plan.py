@@ -47,14 +47,13 @@ def plan(kinds: Sequence[str], seed: int, seconds: float) -> list[Planned]:
 
 
 def plan_soak(seed: int, seconds: float, with_results: bool) -> list[Planned]:
-    """The faults of a soak: as many as fit one after the other, each kind as often as KINDS says."""
-    deck = [kind for kind, (_, _, often) in KINDS.items() for _ in range(often)]
-    if not with_results:
-        deck = [kind for kind in deck if not kind.startswith("results")]
+    """The faults of a soak: as many as fit one after the other. Each kind comes once, then as often as KINDS says."""
+    kinds = [kind for kind in KINDS if with_results or not kind.startswith("results")]
+    deck = [kind for kind in kinds for _ in range(KINDS[kind][2])]
     takes = sum(KINDS[kind][1] for kind in deck) / len(deck)
-    number = max(len(KINDS), round(seconds * (1 - 2 * CALM) / takes))
+    more = max(0, round(seconds * (1 - 2 * CALM) / takes) - len(kinds))
     chance = random.Random(seed)
-    return _spread(chance.choices(deck, k=number), chance, seconds)
+    return _spread(kinds + chance.choices(deck, k=more), chance, seconds)
 
 
 def _spread(each: list[str], chance: random.Random, seconds: float) -> list[Planned]:

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from e2e.student import eventually
+from lab.trial.plan import KINDS
 from lab.trial.story import story
 from lab.trial.verdict import fates
 
@@ -137,6 +138,22 @@ def test_a_trial_touches_nothing_of_a_lab_that_runs(with_valkey):
     assert "trial-" not in (with_valkey.path / ".lab/worker.log").read_text()
     lab.sendline("Is it still there?")
     lab.see("Sent as task", "question")
+
+
+@pytest.mark.timeout(200)
+def test_a_soak_accounts_for_everything(student):
+    student.broker = "amqp://localhost:1"
+    printed, status = student.run(*LAB, "soak", "0.3", "--seed", "1", seconds=170)
+    assert status == 0, printed
+    student.nothing_runs()
+    (facts,) = records(student)
+    dead = {fact["id"]: fact["reason"] for fact in facts if fact["fact"] == "dead"}
+    made = set(ids(facts, "made"))
+    assert set(ids(facts, "accepted")) <= made | dead.keys()
+    assert {"trial-40", "malformed-20"} <= dead.keys() | set(ids(facts, "refused"))
+    assert all(reason.endswith(".") for reason in dead.values())
+    assert row(printed, "in the dead-letter queue") == [len(dead)]
+    assert len({fact["kind"] for fact in facts if fact["fact"] == "fault"} - {"worker-ended"}) == len(KINDS)
 
 
 @pytest.mark.parametrize("moment", ["Starting a worker", "Sending", "kill -9", "Waiting for the end"])

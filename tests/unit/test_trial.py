@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lab.fault import Fault
-from lab.trial.plan import KINDS, plan, seconds_for
+from lab.trial.plan import KINDS, OF_A_TRIAL, plan, plan_soak, seconds_for
 from lab.trial.record import read, trials, write
 from lab.trial.story import chosen, story
 from lab.trial.table import table
@@ -144,11 +144,11 @@ def test_the_worst_is_told_first():
 
 
 def test_a_seed_gives_the_same_faults_again_and_another_seed_others():
-    kinds = list(KINDS)
+    kinds = OF_A_TRIAL
     assert plan(kinds, 7, 60) == plan(kinds, 7, 60) != plan(kinds, 8, 60)
 
 
-@pytest.mark.parametrize("kinds", [["worker"], ["process", "broker"], list(KINDS)])
+@pytest.mark.parametrize("kinds", [["worker"], ["process", "broker"], OF_A_TRIAL])
 def test_every_kind_is_injected_in_the_time_of_the_trial(kinds):
     seconds = seconds_for(kinds)
     for seed in range(50):
@@ -157,6 +157,14 @@ def test_every_kind_is_injected_in_the_time_of_the_trial(kinds):
         assert 3 <= len(faults) == max(3, len(kinds))
         assert [one.at for one in faults] == sorted(one.at for one in faults)
         assert faults[0].at > 0 and faults[-1].at < seconds
+
+
+@pytest.mark.parametrize("with_results", [True, False])
+def test_a_soak_has_each_kind_and_more_of_those_that_are_soon_over(with_results):
+    kinds = [one.kind for one in plan_soak(3, 600, with_results)]
+    assert set(kinds) == {kind for kind in KINDS if with_results or "results" not in kind}
+    assert kinds.count("process") > kinds.count("worker") > kinds.count("broker")
+    assert plan_soak(3, 600, with_results) == plan_soak(3, 600, with_results) != plan_soak(4, 600, with_results)
 
 
 BEGIN = {"time": 1.0, "fact": "trial", "seed": 7, "kinds": ["worker"], "defaults": False, "settings": LATE}

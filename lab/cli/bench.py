@@ -5,7 +5,6 @@ import time
 from typing import TYPE_CHECKING
 
 import click
-import psutil
 
 from lab.cli.signals import heed_interrupt, interrupted
 from lab.cli.terminal import show_fact, tell
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 @click.option("--verbose", is_flag=True, help="Say how long each part of the start took.")
 def start(verbose: bool) -> None:
     """Start everything, then type messages."""
+    import psutil
+
     from lab.course import student
     from lab.run.producer import Publishing, Repeated, Results, WorkerLog, run, wait_for_results
     from lab.run.stack import Lab

@@ -15,7 +15,6 @@ from lab.course import check as checker
 from lab.course.exercise import Exercise, course
 from lab.course.handout import handed_out, is_labs, is_students
 from lab.course.progress import FILE, Progress
-from lab.course.watch import fingerprint, wait_for_change
 from lab.fault import Fault, plain
 from lab.paths import ROOT
 
@@ -228,6 +227,8 @@ def watch(exercise: Exercise | None) -> None:
 
     Starts with exercise N, or with the first one that you have not passed. When it passes, goes on with the next.
     """
+    from lab.course.watch import fingerprint, wait_for_change
+
     progress = own_progress()
     exercise = exercise or unsolved(progress)
     click.echo("Watching your files and servers. Ctrl-C ends this.")

@@ -1,7 +1,10 @@
-"""Who may import what: the rooms of lab/ in one direction, and a student's files nothing of ours."""
+"""Who may import what, and when: the rooms of lab/ in one direction, and a student's files nothing of ours."""
 
 import ast
+import subprocess
+import sys
 
+import pytest
 from conftest import ROOT
 
 LEAVES = {"fault", "paths"}
@@ -74,3 +77,12 @@ def test_what_a_student_runs_or_copies_imports_nothing_of_ours():
     files = [ROOT / name for name in ("celeryconfig.py", "guard.py", "my_ml_app.py", "use_ml_app.py")]
     files += [file for file in (ROOT / "exercises").rglob("*.py") if file.name != "check.py"]
     hold("it has to work on a machine that never saw this lab", sorted(files), lambda *_: False)
+
+
+@pytest.mark.parametrize(
+    "module, late", [("lab.cli", {"asyncio", "celery", "psutil", "redis", "rich"}), ("lab.course.checking", {"httpx"})]
+)
+def test_what_takes_long_to_import_waits_until_it_is_needed(module, late):
+    """`lab list` asks nobody, and few checks ask over HTTP: a student waits for each import."""
+    look = f"import sys, {module}; print(*{late} & sys.modules.keys())"
+    assert subprocess.check_output([sys.executable, "-c", look], text=True) == "\n"

@@ -1,5 +1,6 @@
 """Does the student's guard put a malformed message aside, with the reason, and has their own worker survived one?"""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -7,7 +8,6 @@ from datetime import datetime
 from unittest.mock import Mock
 
 from celery import Celery
-from kombu import Queue
 
 from lab.course.kit import (
     TASK,
@@ -17,7 +17,7 @@ from lab.course.kit import (
     StaleCode,
     Unreadable,
     Wrong,
-    flaw,
+    dead,
     load,
     printable,
 )
@@ -26,7 +26,7 @@ DEADLINE = 35  # seconds; a prediction takes 10 by now, and may have to wait as 
 MEETS = 3  # seconds for a worker to meet what was sent just before the check
 RETURNS = 25  # seconds for predict to return
 FILE, GUARD = "guard.py", "guard:Consumer"
-DEAD, REASON, TIME = "dead", "dead-reason", "dead-time"  # the queue, and headers in it
+DEAD, REASON = "dead", "dead-reason"  # the queue, and a header in it
 HEADERS = {"task": TASK, "id": "trial"}
 BODY = [[{"message": "tried by the check"}], {}, {}]
 MALFORMED = {  # some of those that end a stock worker, each with another error: body and headers
@@ -159,7 +159,7 @@ def check(desk: Desk) -> Iterator[str]:
     met = desk.wait(lambda: malformed_since(desk, started), "your worker to meet a malformed message", MEETS)
     if not met:
         raise NotMet(worker=desk.worker.name, seconds=round(time.time() - started))
-    yield f"dead: at {datetime.fromtimestamp(met[TIME]):%H:%M:%S}: {printable(met[REASON])}"
+    yield f"dead: at {datetime.fromtimestamp(met.since):%H:%M:%S}: {printable(met.reason)}"
     yield f"later: {predicts(desk)}"
 
 
@@ -260,15 +260,16 @@ def start_of_last(desk):
 
 
 def malformed_since(desk, started):
-    """Headers of the newest malformed message that was put aside since a worker's start, or None. It stays there."""
-    found = None
-    with desk.app.connection_for_read() as connection, suppress(connection.channel_errors):  # there is no such queue
-        dead = Queue(DEAD).bind(connection.default_channel)
-        while message := dead.get():
-            since = message.headers.get(TIME)
-            if isinstance(since, float | int) and since > started - 1 and message.headers.get(REASON) and flaw(message):
-                found = message.headers
-    return found
+    """The newest malformed message that was put aside since then, or None."""
+    with dead(desk.app) as (_, found):
+        return next((one for one in reversed(found) if (one.since or 0) > started - 1 and not is_of_a_task(one)), None)
+
+
+def is_of_a_task(message):
+    """Whether this could be one of Celery's own: if it is dead, it has ended its processes."""
+    with suppress(ValueError, TypeError):
+        return len(json.loads(message.body)) == 3 and "id" in message.headers
+    return False
 
 
 def predicts(desk):

@@ -11,9 +11,8 @@ To read what the student wrote: settings, load, tree, literal, nothing_after_ret
 have. Program runs a program of theirs in a terminal, and in_printed_line finds the error in what it printed.
 
 To ask servers: Address is a parsed URL; ask logs in there, answers says whether that works; get is HTTP; waiting,
-consumers, first_message and totals look into queues, flaw into a message; ask_workers is `celery inspect`; running is
-what a lab runs here. AWAY and ODD are what they raise when nobody answers, or something odd does. ANSWER is how many
-seconds they wait.
+consumers, first_message, totals and dead look into queues; ask_workers is `celery inspect`; running is what a lab runs
+here. AWAY and ODD are what they raise when nobody answers, or something odd does. ANSWER is how many seconds they wait.
 
 To start a server of the check's own: own_valkey, which ends however the check ends; free_port is where nobody listens.
 
@@ -69,6 +68,7 @@ from lab.live.history import History
 from lab.messages import OtherArguments
 from lab.probe.address import LOCAL, Address, UnreadableAddress, hidden, place, why_unreadable
 from lab.probe.connection import ANSWER, AWAY
+from lab.probe.dead import dead
 from lab.probe.login import (
     GuestFromElsewhere,
     NoDatabase,
@@ -84,7 +84,7 @@ from lab.probe.login import (
     answers,
     ask,
 )
-from lab.probe.queue import Totals, consumers, first_message, flaw, waiting
+from lab.probe.queue import Totals, consumers, first_message, waiting
 from lab.probe.rabbitmq import BrokerFull, ManagementAway, totals
 from lab.probe.web import ODD, get
 from lab.probe.workers import ask_workers

@@ -2,5 +2,4 @@
 
 TASK, TRUTH, SETTINGS = "LAB_TRIAL_TASK", "LAB_TRIAL_TRUTH", "LAB_TRIAL_SETTINGS"  # names in the environment
 DEFAULTS = "defaults"  # what SETTINGS says for Celery's own settings instead of those of celeryconfig.py
-DEAD = "dead"  # the queue to which guard.py moves what no worker can use
 ID = "trial-id"  # the header that names a message of a trial, even one without an id

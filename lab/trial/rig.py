@@ -19,7 +19,7 @@ from celery import Celery
 from lab.fault import Fault
 from lab.messages import give_back
 from lab.probe.address import Address
-from lab.probe.connection import ONCE
+from lab.probe.dead import dead
 from lab.probe.login import answers
 from lab.probe.ports import takes_connections
 from lab.probe.wait import wait_until
@@ -27,7 +27,7 @@ from lab.probe.workers import workers
 from lab.run.folder import Folder
 from lab.run.keeper import Child, Keeper
 from lab.run.servers import RABBITMQ_START, Server, Servers, allow_files, await_child, free_port
-from lab.trial import DEAD, DEFAULTS, ID, SETTINGS, TASK, TRUTH
+from lab.trial import DEFAULTS, ID, SETTINGS, TASK, TRUTH
 from lab.trial.plan import KINDS, Planned
 from lab.trial.verdict import Fact
 
@@ -68,6 +68,7 @@ class Rig:
         self._keeper = Keeper()
         self._parts: dict[str, Child] = {}
         self._urls: dict[str, str] = {}
+        self._at = 0.0  # when the last fault was injected, in seconds since 1970
 
     def __enter__(self) -> Self:
         try:
@@ -103,7 +104,9 @@ class Rig:
         """Start a worker at an empty broker and backend, with the student's settings or with Celery's own."""
         self._defaults = defaults
         self._truth = self._folder.path / f"{DEFAULTS if defaults else 'truth'}.jsonl"
-        self._since, self._killed = 0, set[int]()  # in the truth, where the worker of now begins; its dead processes
+        self._facts: list[Fact] = []
+        self._read = 0  # how much of the truth is among these facts
+        self._since, self._killed = 0, set[int]()  # where among them the worker of now begins; its dead processes
         broker, results = self.broker.url, self.results.url if self.results else ""
         if defaults:
             self._end_worker()
@@ -116,7 +119,6 @@ class Rig:
         self._tell("Starting a worker …")
         worker = ["-m", "celery", "-A", "lab.trial.app", "worker", "-c", PROCESSES, "--task-events", "-n", WORKER]
         await_child(self._start_child("worker", worker), self._worker_answers, START)
-
         if "flower" in self._kinds:
             port = f"--port={free_port()}"
             self._start_child("flower", ["-m", "celery", "-A", "lab.trial.app", "flower", "--address=127.0.0.1", port])
@@ -165,9 +167,11 @@ class Rig:
 
     def truth(self) -> list[Fact]:
         """What predictions and producer have written, in this order."""
-        if not self._truth.exists():
-            return []
-        return [json.loads(line) for line in self._truth.read_text().splitlines()]
+        with suppress(FileNotFoundError), open(self._truth) as file:
+            file.seek(self._read)
+            self._facts += map(json.loads, file.read().splitlines())
+            self._read = file.tell()
+        return self._facts
 
     def _running(self) -> dict[int, str]:
         """{process: the id of the prediction that it runs}, as the truth says of the processes that live."""
@@ -184,20 +188,13 @@ class Rig:
         give_back(self.monitor)
 
     def dead(self) -> dict[str, str]:
-        """{id: why it is there} of the messages in the dead-letter queue, which is empty afterwards."""
-        found = {}
-        with self.monitor.connection_for_read(transport_options=ONCE) as connection:
-            channel = connection.default_channel
-            with suppress(*connection.channel_errors):  # there is no such queue
-                channel.queue_declare(DEAD, passive=True)
-                while message := channel.basic_get(DEAD, no_ack=True):
-                    headers = message.headers
-                    found[headers.get(ID) or headers.get("id")] = headers.get("dead-reason", "no reason")
-        return found
+        """{id: why it is there} of the messages in the queue dead."""
+        with dead(self.monitor) as (_, found):
+            return {message.headers.get(ID) or message.name: message.reason for message in found}
 
     def inject(self, planned: Planned) -> Fact:
         """Break what is planned, wait until all works again, and return the fault as a fact. Raises Fault."""
-        begin = time.time()
+        self._at = 0.0
         hit = self._running()
         part, _, how = planned.kind.partition("-")
         if part == "process":
@@ -216,7 +213,7 @@ class Rig:
         else:
             away = AWAY[0] + planned.draw * (AWAY[1] - AWAY[0]) if part == "results" else 0
             pid = self._kill_server(part, away)
-        return self._fault(planned.kind, KINDS[planned.kind][0], begin, pid, hit) | {"planned": planned.at}
+        return self._fault(planned.kind, KINDS[planned.kind][0], self._at, pid, hit) | {"planned": planned.at}
 
     def _fault(self, kind: str, what: str, begin: float, pid: int, hit: dict[int, str]) -> Fact:
         """A fault that is over now: which process it hit, and the predictions that ran there."""
@@ -233,6 +230,7 @@ class Rig:
     def _kill(self, part: str, number: int) -> int:
         """End a part with a signal, or after COLD seconds with SIGKILL. Return its process id."""
         child = self._parts[part]
+        self._at = self._at or time.time()
         self._keeper.signal(child, number)
         if not child.ended.wait(COLD):
             self._keeper.signal(child, signal.SIGKILL)
@@ -274,6 +272,7 @@ class Rig:
         pool = sorted(process.pid for process in main.children())
         those = [process for process in pool if process in running] or pool
         victim = those[int(draw * len(those))]
+        self._at = time.time()
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: len({one.pid for one in main.children()} - {victim}) == len(pool), COLD)
         hit = {process: task for process, task in self._running().items() if process == victim}
@@ -291,6 +290,7 @@ class Rig:
     def _freeze(self, part: str, draw: float) -> int:
         """Let a part, with all its processes, stand still for FROZEN seconds, of which draw decides."""
         process = psutil.Process(self._parts[part].pid)
+        self._at = time.time()
         family = [process, *process.children(recursive=True)]
         for one in family:
             one.suspend()

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from lab.course.kit import Desk, Suspended, Wrong, counted
 
-RUNS = Path(".lab/runs")  # where `burst` and `view` write down what they saw
+RUNS = Path(".lab/runs")
+RECORDS = "*[0-9].jsonl"  # what `burst` and `view` write down there; a trial's record ends in _trial.jsonl
 HOARD = 20  # messages; with the student's setting, a worker with 10 processes holds 10
 IDLE = 1  # seconds without anything to do: when messages come, one worker hears of them before another one does
 LOAD = 4  # predictions that the check sends
@@ -18,6 +19,7 @@ PATIENCE = 4  # seconds until two workers have them
 ENDS = {"succeeded", "failed", "retried", "rejected", "revoked"}
 FIRST = "In terminal 2: Ctrl-C, then `celery -A my_ml_app worker -n w1@%h --autoscale=10,2"
 BURST = "In terminal 3: `lab burst 50 --seconds 8`"
+AGAIN = "End {worker} (Ctrl-C in its terminal), and start it again without `--prefetch-multiplier`"
 SECOND = "In terminal 7: `celery -A my_ml_app worker -n w2@%h --autoscale=10,2`"
 
 
@@ -36,7 +38,7 @@ class NoHoard(Wrong):
 
 
 class NobodyIdle(Wrong):
-    """{worker} held {held} messages, but no other worker had nothing to do meanwhile: {why}."""
+    """{worker} held {held} messages, but no other worker was idle meanwhile: {why}."""
 
     next = f"Do it once more. {FIRST} --prefetch-multiplier=4`. {BURST}. Then, and not before: {SECOND}"
 
@@ -44,19 +46,20 @@ class NobodyIdle(Wrong):
 class NoLimit(Wrong):
     """{worker} takes all messages of the queue ahead: its prefetch count is 0, which means no limit."""
 
-    next = f"{FIRST}`, and no `--prefetch-multiplier`"
+    next = AGAIN
 
 
 class StillHoards(Wrong):
     """{worker} takes up to {number} messages ahead, and has {processes} processes at most."""
 
-    next = f"{FIRST}`, without `--prefetch-multiplier`"
+    next = AGAIN
 
 
 class OneWorker(Wrong):
     """Only {worker} takes messages from the queue {queue!r}: nobody is there to share with."""
 
-    next = f"{SECOND}. If it has ended, its last lines say why"
+    next = """Start another one: `celery -A my_ml_app worker -n {other}@%h --autoscale=10,2`. If it has ended, its last
+        lines say why"""
 
 
 RECOGNISES = (OtherSetting, NoHoard, NobodyIdle, Suspended, NoLimit, StillHoards, OneWorker)
@@ -97,7 +100,8 @@ def check(desk: Desk) -> Iterator[str]:
         if ahead >= 2 * most:  # a few more than processes may be messages for later, which do not count
             raise StillHoards(worker=worker.name, number=ahead, processes=most)
     if len(takers) < 2:
-        raise desk.others() or OneWorker(worker=takers[0].name, queue=desk.queue)
+        other = "w1" if takers[0].name.startswith("w2@") else "w2"
+        raise desk.others() or OneWorker(worker=takers[0].name, queue=desk.queue, other=other)
     names = " and ".join(worker.name for worker in takers)
     most = " and ".join(dict.fromkeys(str(most_processes(worker)) for worker in takers))
     yield f"workers: {names}, each takes no more ahead than it has processes, {most} at most"
@@ -123,7 +127,7 @@ def shared(desk, sent):
 
 def largest_hoard():
     """The largest Hoard that any burst or view has seen beside an idle worker. Raises NoHoard and NobodyIdle."""
-    found = [hoard for path in RUNS.glob("*.jsonl") for hoard in hoards(path)]
+    found = [hoard for path in RUNS.glob(RECORDS) for hoard in hoards(path)]
     best = max(found, key=lambda hoard: hoard.rank, default=None)
     if not best:
         raise NoHoard(why=f"there is no record of a burst or a view in {RUNS}")

@@ -1,6 +1,7 @@
 """Has the student seen a worker end warm, one cold, and one killed, and what became of what they ran?"""
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,9 +10,11 @@ from typing import NamedTuple
 
 from lab.course.kit import Desk, SameName, Wrong
 
-RUNS = Path(".lab/runs")  # where `burst` and `view` write down what they saw
+RUNS = Path(".lab/runs")
+RECORDS = "*[0-9].jsonl"  # what `burst` and `view` write down there; a trial's record ends in _trial.jsonl
 OVER = {"succeeded", "failed", "retried", "rejected", "revoked"}
 SAME = 1  # seconds: an event, and what its worker says, differ by less about when a prediction began
+FRESH = 2  # seconds since a record was written, while it still is: several facts come each second
 PATIENCE = 4  # seconds for the last predictions to finish
 BURST = "Start `w1`, `w2` and `w3` again, and in terminal 3: `lab burst 6 --seconds 15`. At once, in terminal 5"
 ALL = f"{BURST}: `python stop.py w3 kill w2 cold w1 warm`"
@@ -71,7 +74,7 @@ class End(NamedTuple):
 
     @property
     def rank(self):
-        return self.ran > 0, self.left == 0, self.time
+        return self.left == 0, self.time
 
     def __str__(self):
         return f"{self.again} of {self.ran} at {self.worker} ({self.how})"
@@ -81,17 +84,16 @@ def check(desk: Desk) -> Iterator[str]:
     yield from desk.ready()
     if not desk.app.conf.task_acks_late:
         raise EarlyAcks(found=desk.app.conf.task_acks_late)
+    # Redis does not notice that a worker was killed: what it ran comes again in an hour.
+    comes = [how for how in WAYS if not (desk.broker.is_redis and how == "killed")]
+    desk.wait(lambda: not is_recording() or has_finished(seen(), comes), "the burst to finish", PATIENCE)
     best = seen()
     for how, wrong in WAYS.items():
         if how not in best:
             raise wrong
     if len(names := {end.worker for end in best.values()}) == 1:
         raise OneName(worker=names.pop())
-    # Redis does not notice that a worker was killed: what it ran comes again in an hour.
-    matters = [how for how in WAYS if not (desk.broker.is_redis and how == "killed")]
-    desk.wait(lambda: not any(seen()[how].left for how in matters), "the burst to finish", PATIENCE)
-    best = seen()
-    for how in matters:
+    for how in comes:
         if best[how].left:
             raise NotFinished(worker=best[how].worker, how=how, left=best[how].left, ran=best[how].ran)
     yield f"began again: {', '.join(str(best[how]) for how in WAYS)}"
@@ -99,9 +101,18 @@ def check(desk: Desk) -> Iterator[str]:
         yield f"workers: {' and '.join(worker.name for worker in desk.takers)}"
 
 
+def is_recording():
+    """Whether a burst or a view still writes down what it sees."""
+    return any(time.time() - path.stat().st_mtime < FRESH for path in RUNS.glob(RECORDS))
+
+
+def has_finished(best, comes):
+    return len(best) == len(WAYS) and not any(best[how].left for how in comes)
+
+
 def seen():
     """For each way, the End of a worker that ran something then, {how: End}: one after which all went well, if any."""
-    found = sorted((end for path in RUNS.glob("*.jsonl") for end in ends(path)), key=lambda end: end.rank)
+    found = sorted((end for path in RUNS.glob(RECORDS) for end in ends(path)), key=lambda end: end.rank)
     return {end.how: end for end in found if end.ran}
 
 
@@ -112,29 +123,29 @@ def ends(path):
     finished = defaultdict(dict)  # as running, but since the worker has answered last: one that ends warm does not
     succeeded, found = set(), []
 
-    def begin(worker, task, time):
-        if all(abs(time - one) > SAME for one in begun[task]):
-            begun[task].append(time)
-        running[worker].setdefault(task, time)
+    def begin(worker, task, at):
+        if all(abs(at - one) > SAME for one in begun[task]):
+            begun[task].append(at)
+        running[worker].setdefault(task, at)
 
     with suppress(OSError, ValueError, TypeError, KeyError), open(path, encoding="utf-8") as lines:
         for line in lines:
             fact = json.loads(line)
-            kind, worker, time = fact["fact"], fact.get("worker"), fact["time"]
+            kind, worker, at = fact["fact"], fact.get("worker"), fact["time"]
             if kind == "started":
-                begin(worker, fact["id"], time)
+                begin(worker, fact["id"], at)
             elif kind == "active":
                 finished[worker].clear()
                 for task in fact["tasks"]:
                     begin(worker, task["id"], task["started"])
             elif kind in OVER:
-                finished[worker][fact["id"]] = running[worker].pop(fact["id"], time)
+                finished[worker][fact["id"]] = running[worker].pop(fact["id"], at)
                 if kind == "succeeded":
                     succeeded.add(fact["id"])
             elif kind == "gone":
                 ran, last = running.pop(worker, {}), finished.pop(worker, {})
                 how = "killed" if fact["lost"] else "cold" if ran else "warm"
-                found.append((how, worker, time, last if how == "warm" else ran))
-    for how, worker, time, ran in found:
+                found.append((how, worker, at, last if how == "warm" else ran))
+    for how, worker, at, ran in found:
         again = [task for task, since in ran.items() if any(one > since + SAME for one in begun[task])]
-        yield End(how, worker, time, len(ran), len(again), len(ran.keys() - succeeded))
+        yield End(how, worker, at, len(ran), len(again), len(ran.keys() - succeeded))

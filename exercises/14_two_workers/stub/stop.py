@@ -18,7 +18,7 @@ if not words or len(words) % 2 or not set(words[1::2]) <= set(SIGNALS):
 
 for name, how in zip(words[::2], words[1::2], strict=True):
     worker = f"{name}@{socket.gethostname()}"
-    answer = app.control.inspect([worker]).stats()  # as `celery -A my_ml_app inspect stats` shows it
+    answer = app.control.inspect([worker], timeout=5).stats()  # as `celery -A my_ml_app inspect stats` shows it
     if not answer:
         print(f"No worker answers to the name {worker}.")
         continue

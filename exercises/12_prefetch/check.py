@@ -40,7 +40,7 @@ class NoHoard(Wrong):
 class NobodyIdle(Wrong):
     """{worker} held {held} messages, but no other worker was idle meanwhile: {why}."""
 
-    next = f"Do it once more. {FIRST} --prefetch-multiplier=4`. {BURST}. Then, and not before: {SECOND}"
+    next = f"Do it once more. {FIRST} --prefetch-multiplier=4`. {BURST}. {SECOND}, then and not before"
 
 
 class NoLimit(Wrong):

@@ -21,12 +21,13 @@ def reference(student):
     """The hoard of a burst, as in the README; then two workers that share."""
     student.solve()
     hoarder = _worker(student, "w1", "--concurrency=1", "--prefetch-multiplier=40")
-    student.open("python", "-m", "lab", "burst", "40", "--seconds=1")
+    burst = student.open("python", "-m", "lab", "burst", "40", "--seconds=1")
     hoarder.see("received")
     _worker(student, "w2", FAIR)
     student.run("python", "who.py")
     student.run("celery", "-A", "my_ml_app", "control", f"--destination=w1@{HOST}", "shutdown")
     _worker(student, "w3", FAIR)
+    burst.see("40 of 40 sent")
 
 
 def _worker(student, name, *options):

@@ -17,17 +17,17 @@ not_killed = stub
 
 
 def reference(student):
-    """Three workers, one prediction each; they end in three ways, and others make what is left."""
+    """Three workers with enough to do end in three ways, and another one makes what is left."""
     student.solve()
     workers = [_worker(student, name) for name in (KILLED, COLD, WARM)]
     student.celery("worker", "-n", f"{WARM}@%h").see("RESOURCE_LOCKED")
-    burst = student.open("python", "-m", "lab", "burst", "3", "--seconds=5")
+    burst = student.open("python", "-m", "lab", "burst", "12", "--seconds=3")
     for worker in workers:
         worker.see("received")
     student.run("python", "who.py")  # meanwhile, the burst hears of all three
     student.run("python", "stop.py", KILLED, "kill", COLD, "cold", WARM, "warm")
-    _worker(student, "w4", "--concurrency=2")
-    burst.see("3 of 3 sent")
+    _worker(student, "w4", "--concurrency=8")
+    burst.see("12 of 12 sent")
 
 
 def _worker(student, name, *options):

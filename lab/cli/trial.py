@@ -3,7 +3,6 @@
 import random
 import sys
 import textwrap
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -72,7 +71,7 @@ def trial(kinds: tuple[str, ...], seed: int | None, number: int, seconds: float 
 
 @click.command()
 @click.argument("minutes", default=10, type=click.FloatRange(0.1, 24 * 60))
-@click.option("--seed", type=click.IntRange(0), help="The same seed gives the same faults at the same moments.")
+@click.option("--seed", type=click.IntRange(0), help="The same seed gives the same faults in the same order.")
 def soak(minutes: float, seed: int | None) -> None:
     """Break everything, again and again, for some minutes: 10, if you do not say.
 
@@ -89,12 +88,12 @@ def soak(minutes: float, seed: int | None) -> None:
     seed = random.randrange(1000) if seed is None else seed
     seconds = minutes * 60
     faults, folder = plan_soak(seed, seconds, wanted.with_results), Folder().data("runs")
-    with Rig(wanted, {fault.kind for fault in faults}, tell, heed_interrupt) as rig:
-        outcome = Trial(settings, seed, faults, round(RATE * seconds), seconds, poison=True).hold(rig, folder, tell)
+    with Rig(wanted, set(KINDS), tell, heed_interrupt) as rig:
+        outcome = Trial(settings, seed, faults, round(RATE * seconds), seconds, is_soak=True).hold(rig, folder, tell)
     show({YOURS: outcome}, wanted)
-    for kind, number in Counter(fault.kind for fault in faults).most_common():
-        tell(f"{number:>6} x {KINDS[kind][0]}")
-    tell(f"`lab soak {minutes:g} --seed {seed}` breaks the same parts at the same moments.")
+    for what, number in outcome.faults.most_common():
+        tell(f"{number:>6} x {what}")
+    tell(f"`lab soak {minutes:g} --seed {seed}` breaks the same parts in the same order.")
     sys.exit(outcome.verdict.lost + outcome.verdict.waiting > 0)
 
 

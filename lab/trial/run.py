@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +32,12 @@ Tell = Callable[[str], None]
 
 
 class Outcome(NamedTuple):
-    """What a trial has shown: its Verdict; the id of the prediction that proves the point and what happened to it, both
+    """What a trial has shown: its Verdict; how often what was broken; the id of the prediction that proves the point and what happened to it, both
     empty if nothing did; its story, as (seconds since the first prediction, None for a reason, and a sentence); and its
     record."""
 
     verdict: Verdict
+    faults: Counter[str]
     id: str
     what: str
     story: list[tuple[float | None, str]]
@@ -44,31 +46,32 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Trial:
-    """number predictions sent in so many seconds, with poison among them or not, and the faults that the seed gives.
-    settings are those of celeryconfig.py; None stands for Celery's own."""
+    """number predictions sent in so many seconds, and the faults that the seed gives. settings are those of
+    celeryconfig.py; None stands for Celery's own. A soak has poison among its predictions, and no fault after them."""
 
     settings: dict[str, Any] | None
     seed: int
     faults: list[Planned]
     number: int
     seconds: float
-    poison: bool = False
+    is_soak: bool = False
 
     def hold(self, rig: Rig, folder: Path, tell: Tell) -> Outcome:
         """Hold the trial, and write its record into a folder. Raises Fault when it cannot go on."""
         begin = {"time": round(time.time(), 4), "fact": "trial", **self._said()}
         facts = self._happened(rig, tell)
         verdict, those = judge(facts), fates(facts)
+        met = [fact for fact in facts if fact["fact"] == "fault"]
         fate, what = chosen(those) or (None, "")
         told: list[tuple[float | None, str]] = []
         if fate:
             facts.append({"time": round(time.time(), 4), "fact": "story", "id": fate.id, "what": what})
             zero = min(one.facts[0]["time"] for one in those.values())
-            met = [fact for fact in facts if fact["fact"] == "fault"]
             for at, sentence in story(fate, met, self.settings or {}, rig.broker_is_rabbitmq):
                 told.append((at and at - zero, sentence))
         facts.append(verdict.as_fact(round(time.time(), 4)))
-        return Outcome(verdict, fate.id if fate else "", what, told, record.write([begin, *facts], folder))
+        path, broken = record.write([begin, *facts], folder), Counter(fact["what"] for fact in met)
+        return Outcome(verdict, broken, fate.id if fate else "", what, told, path)
 
     def _happened(self, rig: Rig, tell: Tell) -> list[Fact]:
         """Send, break, wait for the end, and return all facts."""
@@ -76,7 +79,7 @@ class Trial:
         with Follower(rig.monitor, lambda: rig.broker.dashboard) as follower:
             sent = f"{counted(self.number, 'prediction')} in {self.seconds:g} s"
             tell(f"Sending {sent}, with {counted(len(self.faults), 'fault')} …")
-            producer = rig.produce(self.number, self.seconds, self.poison)
+            producer = rig.produce(self.number, self.seconds, self.is_soak)
             begin = time.monotonic()
             broken: list[Fact] = []
 
@@ -86,6 +89,8 @@ class Trial:
                     tell(f"{time.monotonic() - begin:7.2f} s {fault['what']}; it was started again")
 
             for planned in self.faults:
+                if self.is_soak and producer.ended.is_set():
+                    break
                 while (ahead := begin + planned.at - time.monotonic()) > 0:
                     time.sleep(min(ahead, LOOK))
                     mend()

@@ -32,9 +32,9 @@ Tell = Callable[[str], None]
 
 
 class Outcome(NamedTuple):
-    """What a trial has shown: its Verdict; how often what was broken; the id of the prediction that proves the point and what happened to it, both
-    empty if nothing did; its story, as (seconds since the first prediction, None for a reason, and a sentence); and its
-    record."""
+    """What a trial has shown: its Verdict; how often what was broken; the id of the prediction that proves the point and
+    what happened to it, both empty if nothing did; its story, as (seconds since the first prediction, None for a
+    reason, and a sentence); and its record."""
 
     verdict: Verdict
     faults: Counter[str]

@@ -33,8 +33,8 @@ Tell = Callable[[str], None]
 
 class Outcome(NamedTuple):
     """What a trial has shown: its Verdict; how often what was broken; the id of the prediction that proves the
-    point and what happened to it, both empty if nothing did; its story, as (seconds since the first prediction, None for a
-    reason, and a sentence); and its record."""
+    point and what happened to it, both empty if nothing did; its story, as (seconds since the first prediction,
+    None for a reason, and a sentence); and its record."""
 
     verdict: Verdict
     faults: Counter[str]

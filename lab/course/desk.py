@@ -337,13 +337,16 @@ class Desk:
         return "1 message waits" if number == 1 else f"{number or 'no'} messages wait"
 
     @contextmanager
-    def predictions(self, number: int = 1, events: bool = True, **options: Any) -> Iterator[list[Prediction]]:
+    def predictions(
+        self, number: int = 1, events: bool = True, payload: dict[str, Any] | None = None, **options: Any
+    ) -> Iterator[list[Prediction]]:
         """Send predictions through the student's own app, and follow them by the workers' events.
 
-        If events is False, workers are not asked for events: only those that they send anyway are heard. options are
-        apply_async's; without them, no result is stored. At the end, those that still wait are taken back, and those
-        that a worker has not given to its pool yet are revoked; the others run. A worker that starts later does not
-        know what is revoked, so they expire soon too. Meanwhile, own_predictions are heard as well.
+        If events is False, workers are not asked for events: only those that they send anyway are heard. payload is
+        what each payload has besides its message. options are apply_async's; without them, no result is stored. At the
+        end, those that still wait are taken back, and those that a worker has not given to its pool yet are revoked;
+        the others run. A worker that starts later does not know what is revoked, so they expire soon too. Meanwhile,
+        own_predictions are heard as well.
         """
         sent: list[Prediction] = []
         # A task that is revoked by this mark leaves no result; by its id, it would.
@@ -358,7 +361,7 @@ class Desk:
         with self._task_events() if events else nullcontext(), hearing(self.app, note):
             try:
                 for count in range(number):
-                    message = {"message": f"sent by the check, {count + 1} of {number}"}
+                    message = {"message": f"sent by the check, {count + 1} of {number}"} | (payload or {})
                     task_id = f"{CHECKS}{os.getpid()}-{count}-{time.monotonic_ns()}"
                     self._heard[task_id] = Prediction(task_id)
                     sent.append(self._heard[task_id])

@@ -21,7 +21,7 @@ def reference(student):
     """The hoard of a burst, as in the README; then two workers that share."""
     student.solve()
     hoarder = _worker(student, "w1", "--concurrency=1", "--prefetch-multiplier=40")
-    burst = student.open("python", "-m", "lab", "burst", "40", "--seconds=1")
+    burst = student.open("python", "-m", "lab", "burst", "40", "--seconds=2")
     hoarder.see("received")
     _worker(student, "w2", FAIR)
     student.run("python", "who.py")

@@ -91,6 +91,18 @@ def test_what_would_come_back_or_run_for_ever_ends(with_rabbitmq):
     assert "stored" not in worker.seen + worker.before and "Received:" not in worker.before
 
 
+def test_a_worker_that_ends_at_once_counts_no_lost_process(served):
+    """SIGQUIT ends its processes, and guard.py counts those that a prediction has ended."""
+    task = served.ask("long").id
+    worker = served.open(*WORKER, "--concurrency=1", PREDICT_SECONDS="60")
+    eventually(lambda: running(served), "a prediction runs")
+    worker.kill(signal.SIGQUIT)
+    worker.left()
+    with served.app.connection() as connection, connection.SimpleQueue("celery") as queue:
+        message = queue.get(timeout=10)
+        assert message.headers["id"] == task and "lost-processes" not in message.headers
+
+
 def test_ctrl_c_lets_running_predictions_finish(served):
     worker = served.open(*WORKER, PREDICT_SECONDS="1")
     result = served.ask("hi")

@@ -99,6 +99,7 @@ def test_what_the_readme_shows_happens(learner, exercise):
             terminals[number].unwatched()
 
 
+@pytest.mark.timeout(240)
 def test_the_checks_pass_in_the_repository_itself(with_rabbitmq):
     """On other files than the solutions, another queue, and the lab's own worker.
 

@@ -14,7 +14,7 @@ not_confirmed = stub
 
 def reference(student):
     student.solve()
-    student.run("python", "-m", "lab", "trial", "--break=network", "--number=60", seconds=200)
+    student.run("python", "-m", "lab", "trial", "--break=network", "--number=30", "--seconds=10", seconds=200)
 
 
 def misspelt_setting(student):

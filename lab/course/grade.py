@@ -36,7 +36,7 @@ from lab.run.stack import Lab
 VARIABLES = "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"
 LECTURE = "amqp://myuser:mypassword@localhost:5672//"  # where send.py and receive.py are, as they are handed out
 LEFT = shutil.ignore_patterns(FILE, ".*", "__pycache__")  # not copied
-LIMIT = 8 * 60  # seconds, after which no further check begins: a job at Classroom 50 has 15 minutes, to install in too
+LIMIT = 11 * 60  # seconds, after which no further check begins: a job at Classroom 50 has 15 minutes, to install in too
 LOOK = 0.2  # seconds between two looks at a fact
 START = 15  # seconds that a program of the student's may take to start; 3 on two cores
 COMMAND = 60  # seconds for a command that ends by itself: 15 predictions of ten seconds took 25

@@ -45,7 +45,7 @@ def handed_in(tmp_path):
 
 def grade(student, **env):
     """What `lab grade` prints, and the result that it writes."""
-    printed, status = student.run("lab", "grade", "..", "--result", "result.json", seconds=400, **env)
+    printed, status = student.run("lab", "grade", "..", "--result", "result.json", seconds=660, **env)
     assert status == 0, printed
     return printed, json.loads((student.path / "result.json").read_text())
 
@@ -54,7 +54,7 @@ def passed(result):
     return [test["test-name"][:2] for test in result["tests"] if test["passed"]]
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(700)
 def test_a_point_for_each_exercise_in_the_format_of_classroom_50(handed_in):
     """Of two folders, the one with more in it."""
     (handed_in.path.parent / "again").mkdir()

@@ -89,12 +89,23 @@ RAW = {
 }
 
 
-@pytest.fixture(scope="module", params=["classic", "quorum", "valkey"])
+# Each worker of pytest that has one of these starts a worker with guard.py: so each is given to one.
+CLASSIC, QUORUM, VALKEY = EACH = [
+    pytest.param(kind, marks=pytest.mark.xdist_group(f"guard-{kind}")) for kind in ("classic", "quorum", "valkey")
+]
+on_each, on_rabbitmq, on_valkey = (
+    pytest.mark.parametrize("guarded", those, indirect=True, scope="module")
+    for those in (EACH, [CLASSIC, QUORUM], [VALKEY])
+)
+
+
+@pytest.fixture(scope="module")
 def guarded(request, tmp_path_factory):
     """A worker with guard.py, on each kind of broker and queue."""
     return a_guarded_worker(request, tmp_path_factory)
 
 
+@on_each
 @pytest.mark.parametrize("kind", MALFORMED)
 def test_what_cannot_be_a_task_is_dead_and_nothing_else_waits(guarded, kind):
     (head, body, properties), reason = MALFORMED[kind]
@@ -114,10 +125,9 @@ def test_what_cannot_be_a_task_is_dead_and_nothing_else_waits(guarded, kind):
     guarded.has_one_worker()
 
 
+@on_valkey
 @pytest.mark.parametrize("kind", RAW)
 def test_what_is_no_message_in_redis_is_dead(guarded, kind):
-    if not guarded.redis:
-        pytest.skip("RabbitMQ takes messages only")
     raw, reason = RAW[kind]
     guarded.raw(raw)
     guarded.done(guarded.valid())
@@ -127,6 +137,7 @@ def test_what_is_no_message_in_redis_is_dead(guarded, kind):
     guarded.has_one_worker()
 
 
+@on_rabbitmq
 @pytest.mark.parametrize(
     "properties",
     [{"content_type": b"\xff"}, {"correlation_id": b"\xff" * 200}, {"headers": {"when": datetime.now()}}],
@@ -134,8 +145,6 @@ def test_what_is_no_message_in_redis_is_dead(guarded, kind):
 )
 def test_properties_that_cannot_be_read_end_no_worker(guarded, properties):
     """py-amqp reads them before anything else does."""
-    if guarded.redis:
-        pytest.skip("Redis knows no properties")
     no_such_date = mock.patch("calendar.timegm", return_value=2**60)
     with pika.BlockingConnection(pika.URLParameters(guarded.student.broker)) as connection, no_such_date:
         connection.channel().basic_publish("", "celery", b"hello", pika.BasicProperties(**properties))
@@ -145,10 +154,17 @@ def test_properties_that_cannot_be_read_end_no_worker(guarded, properties):
     guarded.has_one_worker()
 
 
-@pytest.mark.parametrize("name, status", [("end_process", 3), ("leave", 0), ("crash", 0)])
+@pytest.mark.parametrize(
+    "guarded, name, status",
+    [
+        *(pytest.param(*kind.values, "end_process", 3, marks=kind.marks) for kind in EACH),
+        # One of them tells the broker's part; Celery takes 5 seconds for each process.
+        *(pytest.param(*VALKEY.values, name, 0, marks=VALKEY.marks) for name in ("leave", "crash")),
+    ],
+    indirect=["guarded"],
+    scope="module",
+)
 def test_what_ends_its_process_begins_three_times_and_is_dead(guarded, name, status):
-    if status == 0 and not guarded.redis:
-        pytest.skip("one of them tells the broker's part; Celery takes 5 seconds for each process")
     task = guarded.ask(name, status)
     guarded.done(guarded.valid())
     dead = guarded.next_dead()
@@ -158,6 +174,7 @@ def test_what_ends_its_process_begins_three_times_and_is_dead(guarded, name, sta
     guarded.has_one_worker()
 
 
+@on_each
 def test_a_memory_error_is_a_failure_and_nothing_more(guarded):
     task = guarded.ask("use_up_memory", 0)
     assert guarded.ended(task)["result"]["exc_type"] == "MemoryError"
@@ -166,6 +183,7 @@ def test_a_memory_error_is_a_failure_and_nothing_more(guarded):
     guarded.has_one_worker()
 
 
+@on_each
 def test_what_a_task_rejects_is_dead(guarded):
     task = guarded.ask("refuse", 0)
     dead = guarded.next_dead()
@@ -173,6 +191,7 @@ def test_what_a_task_rejects_is_dead(guarded):
     assert guarded.ended(task)["status"] == "FAILURE"
 
 
+@on_each
 def test_malformed_events_end_no_worker(guarded):
     for event in (b"hello", b"[]", b"5", b'{"type": 5}', b'[{"type": "worker-heartbeat"}]', b'{"type": "task-x"}'):
         guarded.event(event)
@@ -181,10 +200,9 @@ def test_malformed_events_end_no_worker(guarded):
     assert "Connection to broker lost" not in guarded.log
 
 
+@on_rabbitmq
 def test_what_rabbitmq_does_not_take_as_it_is_is_dead_all_the_same(guarded):
     """Its headers fill a frame, so there is no room for the reason; and the queue dead has other arguments."""
-    if guarded.redis:
-        pytest.skip("Redis takes anything")
     guarded.channel.queue_delete("dead")
     guarded.channel.queue_declare("dead", durable=True, auto_delete=False, arguments={"x-max-length": 100})
     guarded.send(headers(much="x" * 130_900), b"hello")

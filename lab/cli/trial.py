@@ -61,11 +61,12 @@ def trial(kinds: tuple[str, ...], seed: int | None, number: int, seconds: float 
             tell(f"With {heading}:")
             outcomes[heading] = Trial(own, seed, faults, number, seconds).hold(rig, folder, tell)
     show(outcomes, wanted)
-    again = " ".join(f"--break {kind}" for kind in kinds)
-    tell(
-        f"`lab trial {again} --seed {seed}` breaks the same parts at the same moments. Which predictions they meet "
-        "depends on this machine, so the numbers differ a little."
+    again = [f"--break {kind}" for kind in kinds] + ["--defaults"] * defaults
+    again += [f"--seed {seed}", f"--number {number}", f"--seconds {seconds:g}"]
+    what = (
+        "breaks the same parts at the same moments. Which predictions they meet depends on this machine, so the numbers"
     )
+    tell(filled(f"`lab trial {' '.join(again)}` {what} differ a little.", columns()))
     sys.exit(outcomes[YOURS].verdict.lost > 0)
 
 

@@ -204,8 +204,7 @@ class Rig:
         elif part == "worker":
             pid, hit = self._kill_worker(signal.SIGQUIT if how == "cold" else signal.SIGKILL)
         elif part == "network":
-            pid = self._freeze(part, planned.draw)
-            self._kill(part, signal.SIGKILL)
+            pid = self._freeze(part, planned.draw, cut=True)
             self._restart(part)
         elif part == "flower":
             pid = self._kill(part, signal.SIGKILL)
@@ -287,8 +286,9 @@ class Rig:
         await_child(self._restart(part), lambda: answers(url), RABBITMQ_START)
         return pid
 
-    def _freeze(self, part: str, draw: float) -> int:
-        """Let a part, with all its processes, stand still for FROZEN seconds, of which draw decides."""
+    def _freeze(self, part: str, draw: float, cut: bool = False) -> int:
+        """Let a part, with all its processes, stand still for FROZEN seconds, of which draw decides; if it is to be
+        cut, it ends then, and what has piled up is lost."""
         process = psutil.Process(self._parts[part].pid)
         self._at = time.time()
         family = [process, *process.children(recursive=True)]
@@ -296,6 +296,8 @@ class Rig:
             one.suspend()
         try:
             time.sleep(FROZEN[0] + draw * (FROZEN[1] - FROZEN[0]))
+            if cut:
+                self._kill(part, signal.SIGKILL)
         finally:
             for one in family:
                 with suppress(psutil.NoSuchProcess):

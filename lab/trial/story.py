@@ -6,6 +6,7 @@ from typing import Any
 from lab.trial.verdict import Fact, Fate
 
 STORING = 0.1  # seconds from the end of a prediction until its result is stored
+ACKNOWLEDGING = 0.2  # seconds from the end of a prediction until the broker knows of it
 NUMBERS = {2: "second", 3: "third", 4: "fourth", 5: "fifth"}
 
 
@@ -33,6 +34,9 @@ def story(
 
     Of the faults, it tells those that touched the prediction. settings are those of its worker and its producer.
     """
+    if fate.is_lost and not fate.begun:  # it was lost in the first one that it met
+        called = fate.times("called")[0]
+        faults = sorted((one for one in faults if one["until"] >= called), key=lambda one: one["time"])[:1]
     begun, broker = 0, "RabbitMQ" if is_rabbitmq else "Valkey"
     confirmed = not is_rabbitmq or bool((settings.get("broker_transport_options") or {}).get("confirm_publish"))
     for fact in sorted([*fate.facts, *faults], key=lambda fact: fact["time"]):
@@ -102,6 +106,8 @@ def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], broker: str) -> s
     """Why a prediction came back after a fault, or did not, as a sentence; None when the fault did not touch it."""
     stage, kind = _stage(fate, fault), fault["kind"]
     late = bool(settings.get("task_acks_late"))
+    if kind in ("worker", "worker-cold", "worker-ended", "process") and _had_just_ended(fate, fault):
+        return f"It had just ended, but its message was not acknowledged yet, so {broker} gave it to a worker again."
     if kind == "process":
         return _after_its_process(settings) if fate.id in fault["running"] else None
     if kind in ("worker", "worker-cold", "worker-ended"):
@@ -127,13 +133,19 @@ def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], broker: str) -> s
         if settings.get("result_backend_always_retry"):
             return "Its worker kept the result until it could be stored, because result_backend_always_retry is on."
         return "Its result could not be stored, and was dropped, because result_backend_always_retry is off."
-    if stage == "sent":
+    if stage == "sent" and not fate.is_lost:
         return _while_sending(fate, fault, broker)
-    if stage == "queued" and fate.is_lost and not fate.begun:
+    if fate.is_lost and not fate.begun:
         return f"delay() had returned before {broker} had its message for good."
     if any(time > fault["time"] for time in fate.times("begun")) and stage in ("held", "running", "finished"):
         return f"{broker} did not have its acknowledgement, so it delivered the message again."
     return None
+
+
+def _had_just_ended(fate: Fate, fault: Fact) -> bool:
+    """Whether a fault came between the end of a prediction and its acknowledgement."""
+    ends = [*fate.times("made"), *fate.times("raised")]
+    return any(0 <= fault["time"] - end < ACKNOWLEDGING for end in ends) and max(fate.times("begun")) > fault["time"]
 
 
 def _while_sending(fate: Fate, fault: Fact, broker: str) -> str | None:

@@ -131,6 +131,19 @@ def test_the_story_says_what_delay_made_of_a_frozen_broker(facts, says):
     assert says is None or says in lines[1]
 
 
+def test_the_story_of_one_that_had_just_ended_says_so():
+    facts = of("one", *CALLED, BEGUN, MADE, *AGAIN, SUCCESS)
+    lines = told(facts, [fault("worker", 2.53, 4), fault("worker", 7, 8)], LATE)
+    assert [line for line in lines if "It had just ended" in line] == [lines[5]]
+
+
+def test_the_story_of_one_that_the_network_swallowed_blames_that_fault_alone():
+    faults = [fault("network", 0.5, 7), fault("network", 12, 13)]
+    lines = told(of("one", *CALLED, PENDING), faults, {})
+    assert lines[1] == "delay() had returned before RabbitMQ had its message for good."
+    assert len([line for line in lines if "FAULT" in line]) == 1
+
+
 def test_faults_that_met_others_are_not_in_a_story():
     lines = told(of("one", *CALLED, BEGUN, MADE, SUCCESS), [fault("process", 2.2, 3, "other")], LATE)
     assert not any("FAULT" in line for line in lines)

@@ -33,9 +33,10 @@ class MisspeltOption(Wrong):
 
 
 class NotConfirmed(Wrong):
-    """delay() returns as soon as it has written the message to the network: it does not wait until RabbitMQ has it."""
+    """With this celeryconfig.py, delay() returns as soon as it has written the message to the network: it does not wait
+    until RabbitMQ has it."""
 
-    next = "Switch confirm_publish on, in broker_transport_options"
+    next = "Switch confirm_publish on there, in broker_transport_options"
 
 
 class NoTimeout(Wrong):
@@ -51,7 +52,8 @@ class OddTimeout(Wrong):
 
 
 class NoTrial(Wrong):
-    """The lab has not seen what your settings are worth: no trial in .lab/runs broke the broker, or its network."""
+    """The lab has not seen what your settings are worth: no trial in .lab/runs broke the broker or its network, and ran
+    to its end."""
 
     next = TRIAL
 
@@ -67,6 +69,13 @@ class StaleTrial(Wrong):
     {now!r}."""
 
     next = f"Do it again. {TRIAL}"
+
+
+class NothingAccepted(Wrong):
+    """In your trial at {time}, delay() accepted nothing: of {number} predictions, each was refused. So nothing could be
+    lost, and the lab has not seen what your settings are worth."""
+
+    next = f"Send more, and is read_timeout long enough for a broker that is well? {TRIAL}"
 
 
 class StillLost(Wrong):
@@ -86,6 +95,7 @@ RECOGNISES = (
     NoTrial,
     OtherTrial,
     StaleTrial,
+    NothingAccepted,
     StillLost,
 )
 
@@ -104,9 +114,12 @@ def check(desk: Desk) -> Iterator[str]:
         if then.get(name) != options[name]:
             raise StaleTrial(time=clock(newest), name=name, then=then.get(name), now=options[name])
     verdict = newest.verdict
+    if not verdict.accepted:
+        raise NothingAccepted(time=clock(newest), number=verdict.refused)
     if verdict.lost:
         raise StillLost(time=clock(newest), number=verdict.accepted, lost=verdict.lost)
-    yield f"trial: at {clock(newest)}, {counted(verdict.faults, 'fault')}, and nothing lost that delay() had accepted"
+    faults, accepted = counted(verdict.faults, "fault"), verdict.accepted
+    yield f"trial: at {clock(newest)}, {faults}; delay() accepted {accepted}, and {verdict.lost} of them were lost"
 
 
 def right_options() -> dict[str, Any]:

@@ -64,17 +64,24 @@ def stale_trial(student):
     _record(student, confirm=False)
 
 
+def nothing_accepted(student):
+    """Who has sent one prediction, to be done sooner: its fault met it."""
+    student.solve()
+    _record(student, accepted=0)
+
+
 def still_lost(student):
     """Who has broken workers too, and acknowledges early."""
     student.solve()
     _record(student, kinds=["network", "worker"], lost=2)
 
 
-def _record(student, kinds=("network",), confirm=True, lost=0):
+def _record(student, kinds=("network",), confirm=True, accepted=58, lost=0):
     """What a trial of 60 predictions writes down, as far as the check reads it."""
     options = {"confirm_publish": confirm, "read_timeout": 5}
     begin = {"fact": "trial", "time": 1.8e9, "seed": 7, "kinds": kinds, "defaults": False}
-    end = {"fact": "verdict", "time": 1.8e9 + 30, "accepted": 58, "refused": 2, "lost": lost, "faults": 3}
+    end = {"fact": "verdict", "time": 1.8e9 + 30, "accepted": accepted, "lost": lost, "faults": 3}
+    end["refused"] = 60 - accepted
     runs = student.path / ".lab" / "runs"
     runs.mkdir(parents=True)
     lines = (json.dumps(fact) for fact in ({**begin, "settings": {"broker_transport_options": options}}, end))

@@ -80,6 +80,8 @@ def test_what_the_readme_shows_happens(learner, exercise):
     student = learner(exercise)
     student.solve()
     terminals, task, port = {}, None, free_port()  # for a server of the README's own
+    if (student.path / "promise.py").exists():
+        student.edit("promise.py", "5699", str(port))
     blocks = list(commands(exercise.text("README.md")))
     for position, (number, command, promised) in enumerate(blocks, 1):
         if command:

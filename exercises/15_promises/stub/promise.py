@@ -1,4 +1,4 @@
-"""What delay() promises: 1,000 messages go to the RabbitMQ of this folder, which is killed. How many are there then?"""
+"""What delay() promises: 1,000 messages go to the RabbitMQ of terminal 7, which is killed. How many are there then?"""
 
 import os
 import signal
@@ -8,6 +8,8 @@ from pathlib import Path
 from kombu.exceptions import OperationalError
 
 from my_ml_app import app, predict  # with your settings
+
+os.environ["CELERY_BROKER_URL"] = "amqp://myuser:mypassword@localhost:5699//"  # no other RabbitMQ is meant
 
 
 def send(number):

@@ -8,6 +8,7 @@ from datetime import datetime
 from unittest.mock import Mock
 
 from celery import Celery
+from kombu.utils.functional import maybe_list
 
 from lab.course.kit import (
     TASK,
@@ -24,6 +25,7 @@ from lab.course.kit import (
 
 DEADLINE = 35  # seconds; it may have to wait for a process that makes a prediction of 10, or holds poison
 MEETS = 3  # seconds for a worker to meet what was sent just before the check
+PREDICTION = 10  # seconds that predict takes, since exercise 07
 RETURNS = 25  # seconds for predict to return
 FILE, GUARD = "guard.py", "guard:Consumer"
 DEAD, REASON = "dead", "dead-reason"  # the queue, and a header in it
@@ -54,6 +56,18 @@ class NoTimeLimit(Wrong):
     """A prediction that hangs keeps its process for ever: {name} in celeryconfig.py is not set."""
 
     next = f"Set it, in seconds, longer than any prediction takes. {START}"
+
+
+class OddLimit(Wrong):
+    """{name} in celeryconfig.py is {value!r}, which is no number of seconds."""
+
+    next = f"Write a number, such as 120, without quotation marks. {START}"
+
+
+class LimitTooShort(Wrong):
+    """The soft time limit is {soft} seconds, for every task: predict, which takes 10, never finishes."""
+
+    next = f"Make both limits longer than any prediction takes. {START}"
 
 
 class LimitsSwapped(Wrong):
@@ -95,7 +109,7 @@ class NotKept(Wrong):
 class SameReason(Wrong):
     """Whatever is wrong with a message, your guard gives the same reason, {reason!r}: nobody can tell what to mend."""
 
-    next = f"Give `bury` the error that the message has raised. {START}"
+    next = f"Give `bury` the error that the message has raised. Is it one of the guard's own? Correct that. {START}"
 
 
 class RefusesAll(Wrong):
@@ -126,6 +140,8 @@ RECOGNISES = (
     GuardOff,
     NotImported,
     NoTimeLimit,
+    OddLimit,
+    LimitTooShort,
     LimitsSwapped,
     LetsThrough,
     NotChecked,
@@ -145,7 +161,7 @@ def check(desk: Desk) -> Iterator[str]:
     yield from desk.ready()
     if (found := desk.configuration.worker_consumer) != GUARD:
         raise GuardOff(found=found)
-    if "guard" not in (imports := desk.configuration.imports):
+    if "guard" not in (imports := maybe_list(desk.configuration.imports)):
         raise NotImported(found=", ".join(imports) or "nothing")
     yield f"time limits: {limits(desk.configuration)}"
     with closing(Trial(consumer())) as trial:
@@ -169,6 +185,10 @@ def limits(configuration):
     for name, value in (("task_soft_time_limit", soft), ("task_time_limit", hard)):
         if not value:
             raise NoTimeLimit(name=name)
+        if not isinstance(value, int | float):
+            raise OddLimit(name=name, value=value)
+    if soft <= PREDICTION:
+        raise LimitTooShort(soft=soft)
     if soft >= hard:
         raise LimitsSwapped(soft=soft, hard=hard)
     return f"{soft} s, then SoftTimeLimitExceeded; {hard} s, then the process ends"
@@ -196,7 +216,10 @@ class Trial:
         app.task(predict, name=TASK)
         app.finalize()
         self._on_request = Mock()
-        self._consumer = kind(self._on_request, app=app, pool=Mock(), timer=Mock(), controller=Mock())
+        try:
+            self._consumer = kind(self._on_request, app=app, pool=Mock(), timer=Mock(), controller=Mock())
+        except Exception as error:
+            raise NotImportable(file=FILE, error=f"its Consumer cannot begin: {printable(repr(error))}") from None
         self._consumer.controller.state.revoked = ()
         self._consumer.event_dispatcher = None
         self._consumer.connection_errors = (ConnectionResetError,)  # memory has none

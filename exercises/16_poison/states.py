@@ -71,6 +71,18 @@ def no_time_limit(student):
     student.edit("celeryconfig.py", "task_time_limit = 150\n", "")
 
 
+def odd_limit(student):
+    student.solve()
+    student.edit("celeryconfig.py", "task_time_limit = 150", 'task_time_limit = "150"')
+
+
+def limit_too_short(student):
+    """Those of `slow` in poison.py, for every task."""
+    student.solve()
+    student.edit("celeryconfig.py", "task_soft_time_limit = 120", "task_soft_time_limit = 2")
+    student.edit("celeryconfig.py", "task_time_limit = 150", "task_time_limit = 4")
+
+
 def limits_swapped(student):
     student.solve()
     student.edit("celeryconfig.py", "task_time_limit = 150", "task_time_limit = 60")

@@ -5,8 +5,16 @@ from typing import Any
 
 from lab.trial.verdict import Fact, Fate
 
+LATE = 1  # second: without a fault, delay() takes some milliseconds
 STORING = 0.1  # seconds from the end of a prediction until its result is stored
 ACKNOWLEDGING = 0.2  # seconds from the end of a prediction until the broker knows of it
+STAGES = {  # a fact: how far a prediction is from then on
+    "received": "held",
+    "begun": "running",
+    "made": "finished",
+    "raised": "finished",
+    "deferred": "finished",
+}
 NUMBERS = {2: "second", 3: "third", 4: "fourth", 5: "fifth"}
 
 
@@ -34,14 +42,12 @@ def story(
 
     Of the faults, it tells those that touched the prediction. settings are those of its worker and its producer.
     """
-    if fate.is_lost and not fate.begun:  # it was lost in the first one that it met
-        called = fate.times("called")[0]
-        faults = sorted((one for one in faults if one["until"] >= called), key=lambda one: one["time"])[:1]
-    begun, broker = 0, "RabbitMQ" if is_rabbitmq else "Valkey"
+    begun, broker, gone = 0, "RabbitMQ" if is_rabbitmq else "Valkey", False
     confirmed = not is_rabbitmq or bool((settings.get("broker_transport_options") or {}).get("confirm_publish"))
     for fact in sorted([*fate.facts, *faults], key=lambda fact: fact["time"]):
         if fact["fact"] == "fault":
-            if reason := _reason(fate, fact, settings, broker):
+            if not gone and (reason := _reason(fate, fact, settings, broker, confirmed)):
+                gone = fate.is_lost and not fate.begun  # what the first one took, the next ones could not meet
                 lasted = fact["until"] - fact["time"]
                 yield fact["time"], f"FAULT: {fact['what']}, process {fact['process']}. It lasted {lasted:.1f} s."
                 yield None, reason
@@ -91,18 +97,13 @@ def _stage(fate: Fate, fault: Fact) -> str:
     """How far a prediction was when a fault came."""
     if fate.id in fault["running"]:
         return "running"
-    before = {fact["fact"]: fact["time"] for fact in fate.facts if fact["time"] <= fault["time"]}
-    begun, ended = before.get("begun", 0), max(before.get("made", 0), before.get("raised", 0))
-    if ended > begun:
-        return "finished"
-    if begun:
-        return "running"
-    if "received" in before:
-        return "held"
+    before = [fact["fact"] for fact in fate.facts if fact["time"] <= fault["time"]]
+    if since := [STAGES[kind] for kind in before if kind in STAGES]:
+        return since[-1]
     return "queued" if "accepted" in before else "sent"
 
 
-def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], broker: str) -> str | None:
+def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], broker: str, confirmed: bool) -> str | None:
     """Why a prediction came back after a fault, or did not, as a sentence; None when the fault did not touch it."""
     stage, kind = _stage(fate, fault), fault["kind"]
     late = bool(settings.get("task_acks_late"))
@@ -119,7 +120,9 @@ def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], broker: str) -> s
                 "have it any more, and could not send it again."
             )
         if stage in ("running", "held"):
-            how = "at once" if broker == "RabbitMQ" else "after its visibility_timeout"
+            if broker == "Valkey" and kind == "worker-cold":
+                return "Its message was not acknowledged, so its worker put it back into Valkey's list as it ended."
+            how = "at once" if broker == "RabbitMQ" else "after visibility_timeout, or when the trial returned it"
             return f"Its message was not acknowledged, so {broker} gave it to the next worker, {how}."
         if stage == "queued" and fate.is_lost and not fate.begun and broker == "Valkey":
             return (
@@ -127,36 +130,43 @@ def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], broker: str) -> s
                 "Celery's closes this gap, which RabbitMQ does not have."
             )
         return None
-    if kind == "results":
+    if kind in ("results", "results-frozen"):
         if not any(fault["time"] - STORING < time < fault["until"] for time in fate.times("made")):
             return None
+        if not fate.is_missing:
+            return "Its worker kept the result until it could be stored."
         if settings.get("result_backend_always_retry"):
-            return "Its worker kept the result until it could be stored, because result_backend_always_retry is on."
+            return "Its result was not stored, although result_backend_always_retry is on."
         return "Its result could not be stored, and was dropped, because result_backend_always_retry is off."
-    if stage == "sent" and not fate.is_lost:
-        return _while_sending(fate, fault, broker)
-    if fate.is_lost and not fate.begun:
-        return f"delay() had returned before {broker} had its message for good."
-    if any(time > fault["time"] for time in fate.times("begun")) and stage in ("held", "running", "finished"):
+    if kind not in ("broker", "broker-frozen", "network"):
+        return None
+    called, *answered = fate.times("called") + fate.times("accepted") + fate.times("refused")
+    in_flight = called < fault["until"] and not (answered and answered[0] < fault["time"])
+    if fate.is_lost and not fate.begun and (in_flight or stage != "sent"):
+        why = "" if confirmed else ", because confirm_publish is off"
+        return f"delay() had returned before {broker} had its message for good{why}."
+    if in_flight:
+        return _while_sending(fate, broker, answered[0] - called if answered else LATE)
+    again = any(time > fault["time"] for time in fate.times("received" if stage == "held" else "begun"))
+    if again and stage in ("held", "running", "finished"):
         return f"{broker} did not have its acknowledgement, so it delivered the message again."
     return None
 
 
 def _had_just_ended(fate: Fate, fault: Fact) -> bool:
     """Whether a fault came between the end of a prediction and its acknowledgement."""
-    ends = [*fate.times("made"), *fate.times("raised")]
+    ends = [*fate.times("made"), *fate.times("raised"), *fate.times("deferred")]
     return any(0 <= fault["time"] - end < ACKNOWLEDGING for end in ends) and max(fate.times("begun")) > fault["time"]
 
 
-def _while_sending(fate: Fate, fault: Fact, broker: str) -> str | None:
-    """What delay() makes of a broker that does not answer."""
-    answered = [*fate.times("accepted"), *fate.times("refused")]
-    if fault["until"] < fate.times("called")[0] or (answered and answered[0] < fault["time"]):
-        return None
+def _while_sending(fate: Fate, broker: str, seconds: float) -> str | None:
+    """What delay(), which took so many seconds, made of a broker that did not answer; None for nothing."""
     if fate.is_refused and fate.begun:
         return f"{broker} had the message, but delay() did not hear so in time."
     if fate.is_refused:
         return "The broker did not take the message, and delay() said so."
+    if seconds < LATE:
+        return None
     if fate.begun > 1:
         return f"delay() got no answer in time, so it sent the message once more. {broker} took both."
     return "delay() got its answer late."

@@ -44,6 +44,9 @@ SUCCESS, PENDING = (9.0, "result", {"state": "SUCCESS"}), (9.0, "result", {"stat
         ([*CALLED, BEGUN, *AGAIN, SUCCESS], {"accepted": 1, "predicted": 1, "twice": 1}),
         ([*CALLED, BEGUN, MADE, *AGAIN, SUCCESS], {"accepted": 1, "predicted": 1, "twice": 1, "made_twice": 1}),
         ([*CALLED, BEGUN, MADE, PENDING], {"accepted": 1, "predicted": 1, "missing": 1}),
+        ([*CALLED, BEGUN, MADE, (9.0, "result", {"state": "STARTED"})], {"accepted": 1, "predicted": 1, "missing": 1}),
+        ([*CALLED, BEGUN, (2.5, "deferred", {"process": 41})], {"accepted": 1, "lost": 1}),
+        ([*CALLED, BEGUN, (2.5, "deferred"), *AGAIN, SUCCESS], {"accepted": 1, "predicted": 1, "twice": 1}),
         ([*CALLED, BEGUN, (9.0, "dead", {"reason": "why"})], {"accepted": 1, "dead": 1}),
         ([(1.0, "called"), (6.0, "refused", {"why": "X"}), PENDING], {"refused": 1}),
         ([(1.0, "called"), BEGUN, MADE, (6.0, "refused", {"why": "X"}), SUCCESS], {"refused": 1, "made_anyway": 1}),
@@ -77,7 +80,9 @@ def test_the_story_of_a_lost_one_says_where_it_was_and_which_setting_lost_it():
     ]
 
 
-@pytest.mark.parametrize("is_rabbitmq, says", [(True, "at once"), (False, "after its visibility_timeout")])
+@pytest.mark.parametrize(
+    "is_rabbitmq, says", [(True, "at once"), (False, "after visibility_timeout, or when the trial returned it")]
+)
 def test_the_story_of_one_that_ran_twice_says_why_it_came_back(is_rabbitmq, says):
     facts = of("one", *CALLED, BEGUN, *AGAIN, SUCCESS)
     lines = told(facts, [fault("worker", 2.2, 4, "one")], LATE | CONFIRMS, is_rabbitmq)
@@ -109,10 +114,17 @@ def test_the_story_of_a_refused_one_says_that_the_broker_had_it():
     assert "RabbitMQ had the message, but delay() did not hear so in time." in lines
 
 
-@pytest.mark.parametrize("settings, says", [({}, "was dropped"), ({"result_backend_always_retry": True}, "kept")])
-def test_the_story_of_a_missing_result_names_the_setting(settings, says):
+@pytest.mark.parametrize(
+    "settings, result, says",
+    [
+        ({}, PENDING, "was dropped, because result_backend_always_retry is off"),
+        ({"result_backend_always_retry": True}, PENDING, "although result_backend_always_retry is on"),
+        ({}, SUCCESS, "kept the result until it could be stored"),
+    ],
+)
+def test_the_story_of_a_result_says_what_became_of_it(settings, result, says):
     faults = [fault("results", 2.4, 4), fault("results", 6, 7)]
-    lines = told(of("one", *CALLED, BEGUN, MADE, PENDING), faults, settings)
+    lines = told(of("one", *CALLED, BEGUN, MADE, result), faults, settings)
     assert [says in line for line in lines] == [False, False, False, False, True, False, False], lines
 
 
@@ -123,6 +135,7 @@ def test_the_story_of_a_missing_result_names_the_setting(settings, says):
         ([(1.0, "called"), (6.0, "accepted"), BEGUN, MADE], "got its answer late"),
         ([(1.0, "called"), (6.0, "accepted"), BEGUN, MADE, *AGAIN], "sent the message once more. RabbitMQ took both"),
         ([(9.0, "called"), (9.1, "accepted"), (9.2, "begun", {"process": 41})], None),
+        ([(1.0, "called"), (1.1, "accepted"), BEGUN, MADE], None),  # it does not wait for an answer
     ],
 )
 def test_the_story_says_what_delay_made_of_a_frozen_broker(facts, says):
@@ -140,8 +153,46 @@ def test_the_story_of_one_that_had_just_ended_says_so():
 def test_the_story_of_one_that_the_network_swallowed_blames_that_fault_alone():
     faults = [fault("network", 0.5, 7), fault("network", 12, 13)]
     lines = told(of("one", *CALLED, PENDING), faults, {})
-    assert lines[1] == "delay() had returned before RabbitMQ had its message for good."
+    assert lines[1] == "delay() had returned before RabbitMQ had its message for good, because confirm_publish is off."
     assert len([line for line in lines if "FAULT" in line]) == 1
+
+
+def test_the_story_of_one_that_the_broker_never_had_blames_one_fault_and_says_why_delay_did_not_know():
+    faults = [fault("broker", 1.05, 5), fault("network", 6, 7)]
+    lines = told(of("one", *CALLED, PENDING), faults, {})
+    assert [line for line in lines if "delay() had" in line] == [
+        "delay() had returned before RabbitMQ had its message for good, because confirm_publish is off."
+    ]
+    assert "confirm_publish" not in told(of("one", *CALLED, PENDING), faults, CONFIRMS)[3]
+    taken = of("one", *CALLED, (1.12, "received", {"worker": "w"}), PENDING)
+    lines = told(taken, [fault("broker", 0.2, 0.9), fault("broker", 1.2, 5)], {})
+    assert [line[:5] for line in lines] == ["the p", "delay", "w too", "FAULT", "delay", "its r"]
+
+
+def test_what_a_worker_takes_again_and_does_not_begin_is_held_by_it():
+    facts = of("one", *CALLED, (1.5, "received", {"worker": "w"}), BEGUN, (4.0, "received", {"worker": "w"}), *AGAIN)
+    lines = told(facts, [fault("worker", 2.2, 3, "one"), fault("worker", 4.5, 4.9)], LATE)
+    assert len([line for line in lines if "was not acknowledged" in line]) == 2
+
+
+def test_a_message_that_is_held_while_the_broker_is_frozen_is_not_delivered_again():
+    received = (1.5, "received", {"worker": "w"})
+    facts = of("one", *CALLED, received, BEGUN, MADE)
+    assert not any("FAULT" in line for line in told(facts, [fault("broker-frozen", 1.8, 9)], LATE))
+    lines = told([*facts, *of("one", (5.0, "received", {"worker": "w"}))], [fault("broker", 1.8, 4)], LATE)
+    assert "RabbitMQ did not have its acknowledgement, so it delivered the message again." in lines
+
+
+def test_a_cold_worker_gives_back_to_valkey_what_it_holds():
+    facts = of("one", *CALLED, BEGUN, *AGAIN)
+    lines = told(facts, [fault("worker-cold", 2.2, 4, "one")], LATE, is_rabbitmq=False)
+    assert "Its message was not acknowledged, so its worker put it back into Valkey's list as it ended." in lines
+
+
+@pytest.mark.parametrize("kind", ["flower", "flower-frozen", "results-frozen", "worker-frozen"])
+def test_delay_does_not_hear_of_what_is_no_broker(kind):
+    facts = of("one", (1.0, "called"), (6.0, "accepted"), BEGUN, MADE)
+    assert "delay() got" not in str(told(facts, [fault(kind, 0.5, 5)], LATE | CONFIRMS))
 
 
 def test_faults_that_met_others_are_not_in_a_story():

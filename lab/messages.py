@@ -110,9 +110,8 @@ def give_back(app: Celery) -> None:
         at_once = ONCE | {"visibility_timeout": 0}
         with suppress(*AWAY), app.connection_for_write(transport_options=at_once) as connection:
             qos = connection.default_channel.qos
-            connection.default_channel.client.delete(
-                qos.unacked_mutex_key
-            )  # a worker that died may hold it for 5 minutes
+            # A worker that died while it looked for such messages may hold this lock for 5 minutes.
+            connection.default_channel.client.delete(qos.unacked_mutex_key)
             qos.restore_visible(num=None, interval=1)
 
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import IO, NamedTuple, TypedDict
 
@@ -39,7 +40,7 @@ class Child:
     def __init__(self, order: Order) -> None:
         self.order = order
         self.name, self.log = order["start"], order["log"]
-        self.begin = time.monotonic()
+        self.begin, self.end = time.monotonic(), inf
         self.started, self.ended = threading.Event(), threading.Event()
         self.pid: int | None = None  # None: it could not be started
         self.code = -signal.SIGKILL  # unless the keeper says otherwise
@@ -135,12 +136,13 @@ class Keeper:
                         self._record.add(child)
                     child.started.set()
                 else:
-                    child.code = news["code"]
+                    child.code, child.end = news["code"], time.monotonic()
                     child.ended.set()
         self.gone = True
         for child in list(self.children.values()):
             if child.pid and not child.ended.is_set():  # the keeper was killed, so it cannot end them
                 kill_group(child.pid)
+                child.end = time.monotonic()
             child.given_up = True
             child.started.set()
             child.ended.set()

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from celery.app.utils import find_app
+from celery.exceptions import Reject, Retry
 
 from lab.trial import DEFAULTS, SETTINGS, TASK, TRUTH
 
@@ -42,6 +43,9 @@ def _witnessed(*args: Any, **kwargs: Any) -> Any:
     time.sleep = lambda seconds: _sleep(min(float(seconds), LONGEST))
     try:
         made = _run(*args, **kwargs)
+    except (Reject, Retry):  # it begins again later, or is dropped on purpose: this is no end
+        note("deferred", id=task, process=os.getpid())
+        raise
     except Exception as error:
         note("raised", id=task, process=os.getpid(), why=type(error).__name__)
         raise

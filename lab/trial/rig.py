@@ -114,7 +114,8 @@ class Rig:
         # In the environment, the student's own addresses would win.
         os.environ["CELERY_BROKER_URL"], os.environ["CELERY_RESULT_BACKEND"] = broker, results
         self.monitor = Celery("trial", broker=broker, backend=results or None)
-        self.monitor.conf.task_default_queue = self._wanted.queue
+        if not defaults:
+            self.monitor.conf.task_default_queue = self._wanted.queue
         self._address = broker.replace(f":{self._target}", f":{self._port}")
         self._tell("Starting a worker …")
         worker = ["-m", "celery", "-A", "lab.trial.app", "worker", "-c", PROCESSES, "--task-events", "-n", WORKER]
@@ -167,10 +168,11 @@ class Rig:
 
     def truth(self) -> list[Fact]:
         """What predictions and producer have written, in this order."""
-        with suppress(FileNotFoundError), open(self._truth) as file:
+        with suppress(FileNotFoundError), open(self._truth, "rb") as file:
             file.seek(self._read)
-            self._facts += map(json.loads, file.read().splitlines())
-            self._read = file.tell()
+            whole = file.read().rpartition(b"\n")[0]  # a line that is being written is read the next time
+            self._facts += map(json.loads, whole.splitlines())
+            self._read += len(whole) + bool(whole)
         return self._facts
 
     def _running(self) -> dict[int, str]:
@@ -179,7 +181,7 @@ class Rig:
         for fact in self.truth()[self._since :]:
             if fact["fact"] == "begun":
                 found[fact["process"]] = fact["id"]
-            elif fact["fact"] in ("made", "raised"):
+            elif fact["fact"] in ("made", "raised", "deferred"):
                 found.pop(fact["process"], None)
         return {process: task for process, task in found.items() if process not in self._killed}
 
@@ -205,7 +207,7 @@ class Rig:
             pid, hit = self._kill_worker(signal.SIGQUIT if how == "cold" else signal.SIGKILL)
         elif part == "network":
             pid = self._freeze(part, planned.draw, cut=True)
-            self._restart(part)
+            await_child(self._restart(part), lambda: takes_connections(self._port), START)
         elif part == "flower":
             pid = self._kill(part, signal.SIGKILL)
             self._restart(part)
@@ -249,7 +251,7 @@ class Rig:
         child = self._parts["worker"]
         if not child.ended.is_set():
             return None
-        begin, hit = time.time(), self._start_worker_again()
+        begin, hit = time.time() - (time.monotonic() - child.end), self._start_worker_again()
         what = f"the worker ended by itself, with exit status {child.code}"
         return self._fault("worker-ended", what, begin, child.pid or 0, hit)
 
@@ -267,13 +269,15 @@ class Rig:
 
     def _kill_process(self, draw: float) -> tuple[int, dict[int, str]]:
         """Kill a process of the pool, if possible one that predicts. Return its id, and what it ran when it ended."""
-        main, running = psutil.Process(self._parts["worker"].pid), self._running()
-        pool = sorted(process.pid for process in main.children())
-        those = [process for process in pool if process in running] or pool
+        running, pool = self._running(), self._pool()
+        those = sorted(running.keys() & pool) or sorted(pool)
+        if not those:
+            raise Fault("The trial's worker has no process to kill", f"Look into {self._parts['worker'].log}")
         victim = those[int(draw * len(those))]
         self._at = time.time()
-        os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: len({one.pid for one in main.children()} - {victim}) == len(pool), COLD)
+        with suppress(ProcessLookupError):  # poison may have ended it just now
+            os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: len(self._pool() - {victim}) == len(pool), COLD)
         hit = {process: task for process, task in self._running().items() if process == victim}
         self._killed.add(victim)
         return victim, hit
@@ -289,12 +293,12 @@ class Rig:
     def _freeze(self, part: str, draw: float, cut: bool = False) -> int:
         """Let a part, with all its processes, stand still for FROZEN seconds, of which draw decides; if it is to be
         cut, it ends then, and what has piled up is lost."""
-        process = psutil.Process(self._parts[part].pid)
+        family = self._family(part)
         self._at = time.time()
-        family = [process, *process.children(recursive=True)]
-        for one in family:
-            one.suspend()
         try:
+            for one in family:
+                with suppress(psutil.NoSuchProcess):  # it ended by itself just now
+                    one.suspend()
             time.sleep(FROZEN[0] + draw * (FROZEN[1] - FROZEN[0]))
             if cut:
                 self._kill(part, signal.SIGKILL)
@@ -302,4 +306,18 @@ class Rig:
             for one in family:
                 with suppress(psutil.NoSuchProcess):
                     one.resume()
-        return process.pid
+        return self._parts[part].pid or 0
+
+    def _pool(self) -> set[int]:
+        """The processes of the worker's pool."""
+        return {one.pid for one in self._family("worker", recursive=False)[1:]}
+
+    def _family(self, part: str, recursive: bool = True) -> list[psutil.Process]:
+        """The process of a part, and those that it has started; recursive: those that these have started too. None if
+        it has ended."""
+        child = self._parts[part]
+        with suppress(psutil.NoSuchProcess):
+            if child.pid and not child.ended.is_set():
+                main = psutil.Process(child.pid)
+                return [main, *main.children(recursive)]
+        return []

@@ -19,13 +19,12 @@ from lab.trial import record
 from lab.trial.plan import Planned
 from lab.trial.rig import Rig
 from lab.trial.story import chosen, story
-from lab.trial.verdict import Fact, Verdict, fates, judge
+from lab.trial.verdict import FINAL, Fact, Verdict, fates, judge
 
 LOOK = 0.2  # seconds
 QUIET = 4  # seconds without news until what has not ended is given up
 UNSEEN = 12  # the same after a pool process was killed: its worker may take 10 to see that
 LONGEST = 120  # seconds that the end may take after the last prediction was sent
-FINAL = {"SUCCESS", "FAILURE", "REVOKED"}
 SEVERAL = 1000  # results asked for at once
 
 Tell = Callable[[str], None]
@@ -91,6 +90,7 @@ class Trial:
             for planned in self.faults:
                 if self.is_soak and producer.ended.is_set():
                     break
+                mend()
                 while (ahead := begin + planned.at - time.monotonic()) > 0:
                     time.sleep(min(ahead, LOOK))
                     mend()

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+FINAL = {"SUCCESS", "FAILURE", "REVOKED"}  # states of a result that has come
 Fact = dict[str, Any]  # a line of a record: {"time": seconds since 1970, "fact": its kind, …}
 
 
@@ -51,8 +52,8 @@ class Fate:
 
     @property
     def is_missing(self) -> bool:
-        """Whether it was made, and whoever asks for its result is told that it is pending."""
-        return self.made > 0 and self.state == "PENDING"
+        """Whether it was made, and whoever asks for its result is told that it has not ended."""
+        return self.made > 0 and self.state is not None and self.state not in FINAL
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The commands trial and soak."""
 
+import os
 import random
 import sys
 import textwrap
@@ -106,9 +107,11 @@ def read_files() -> tuple["Wanted", dict[str, Any]]:
     from lab.trial.rig import Wanted
 
     desk, settings = Desk(), student.settings()
-    if other := settings.keys() & {"broker_read_url", "broker_write_url"}:
-        found = f"The celeryconfig.py here sets {other.pop()}, so a trial could meet your own broker"
-        raise Fault(found, "Set broker_url alone")
+    for name in ("broker_read_url", "broker_write_url"):
+        variable = f"CELERY_{name.upper()}"
+        if variable in os.environ or desk.app.conf.get(name):  # which would win over the trial's own address
+            where = f"{variable} in the environment" if variable in os.environ else f"{name} in celeryconfig.py"
+            raise Fault(f"{where} is set, so a trial could meet your own broker", "Set broker_url alone")
     broker, results = Address(desk.app.conf.broker_url), desk.app.conf.result_backend
     return Wanted(desk.task.name, desk.queue, broker.is_rabbitmq, bool(results)), settings
 

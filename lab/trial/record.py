@@ -34,8 +34,11 @@ def write(facts: list[Fact], folder: Path) -> Path:
     """Write a record into a folder, and return its path."""
     path = folder / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}_trial.jsonl"
     draft = path.with_suffix(".draft")
-    draft.write_text("".join(f"{json.dumps(fact)}\n" for fact in facts))
-    return draft.rename(path)
+    try:
+        draft.write_text("".join(f"{json.dumps(fact)}\n" for fact in facts))
+        return draft.rename(path)
+    finally:
+        draft.unlink(missing_ok=True)  # there is one only after Ctrl-C, or on a full disk
 
 
 def is_json(value: object) -> bool:

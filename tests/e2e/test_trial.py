@@ -49,7 +49,8 @@ def test_nothing_is_lost_with_the_settings_of_the_lab(student, scheme, those):
     student.broker = f"{scheme}://localhost:1"
     printed, status = trial(student, *kinds(*those), "--number", "60", "--seconds", "12")
     (facts,) = records(student)
-    assert {fact["kind"] for fact in facts if fact["fact"] == "fault"} == set(those)
+    injected = {fact["kind"] for fact in facts if fact["fact"] == "fault"} - {"worker-ended"}
+    assert injected == set(those)  # a worker that holds messages of Valkey's may end when that is killed: kombu's flaw
     accepted, made = ids(facts, "accepted"), ids(facts, "made")
     lost = set(accepted) - set(made)
     assert row(printed, "lost") == [len(lost)]
@@ -179,12 +180,19 @@ def test_the_same_seed_gives_the_same_faults(student):
     [
         (["--break", "everything"], "", "'everything' is not one of"),
         (["--break", "results"], "result_backend = None", "has no result_backend that could be broken"),
-        ([], 'broker_read_url = "amqp://localhost"', "sets broker_read_url, so a trial could meet your own broker"),
+        ([], 'broker_read_url = "amqp://localhost"', "broker_read_url in celeryconfig.py is set, so a trial"),
     ],
 )
 def test_what_cannot_be_tried_is_said_so(student, options, line, sentence):
-    (student.path / "celeryconfig.py").open("a").write(f"{line}\n")
+    with (student.path / "celeryconfig.py").open("a") as configuration:
+        configuration.write(f"{line}\n")
     printed, status = student.run(*LAB, "trial", *options, CELERY_RESULT_BACKEND="")
     assert status != 0
     assert sentence in " ".join(printed.split())
     assert not (student.path / ".lab/runs").exists()
+
+
+def test_an_address_in_the_environment_that_a_trial_cannot_replace_is_refused(student):
+    printed, status = student.run(*LAB, "trial", CELERY_BROKER_WRITE_URL="redis://localhost:1/0")
+    assert status == 1
+    assert "CELERY_BROKER_WRITE_URL in the environment is set, so a trial could meet your own" in printed

@@ -155,8 +155,11 @@ def _reason(fate: Fate, fault: Fact, settings: dict[str, Any], broker: str, conf
 
 def _had_just_ended(fate: Fate, fault: Fact) -> bool:
     """Whether a fault came between the end of a prediction and its acknowledgement."""
-    ends = [*fate.times("made"), *fate.times("raised"), *fate.times("deferred")]
-    return any(0 <= fault["time"] - end < ACKNOWLEDGING for end in ends) and max(fate.times("begun")) > fault["time"]
+    ends = [fact for fact in fate.facts if fact["fact"] in ("made", "raised")]
+    if fault["kind"] == "process":
+        ends = [fact for fact in ends if fact["process"] == fault["process"]]
+    just = any(0 <= fault["time"] - fact["time"] < ACKNOWLEDGING for fact in ends)
+    return just and max(fate.times("begun")) > fault["time"]
 
 
 def _while_sending(fate: Fate, broker: str, seconds: float) -> str | None:

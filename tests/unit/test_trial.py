@@ -148,6 +148,7 @@ def test_the_story_of_one_that_had_just_ended_says_so():
     facts = of("one", *CALLED, BEGUN, MADE, *AGAIN, SUCCESS)
     lines = told(facts, [fault("worker", 2.53, 4), fault("worker", 7, 8)], LATE)
     assert [line for line in lines if "It had just ended" in line] == [lines[5]]
+    assert "It had just ended" not in str(told(facts, [fault("process", 2.53, 4)], LATE)), "another process had it"
 
 
 def test_the_story_of_one_that_the_network_swallowed_blames_that_fault_alone():

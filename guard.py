@@ -64,7 +64,7 @@ def check(message, tasks):
         f"This worker has no task {task!s:.99}.": str(task) not in tasks,
         "Its time limits are not two numbers of seconds.": seconds != [True, True],
         "Its stamped headers are not texts.": {type(one) for one in headers.get("stamped_headers") or ()} - {str},
-        f"Its header {COUNT} is not a number.": not isinstance(headers.get(COUNT, 0), int),
+        f"Its header {COUNT} is not a number from 0 to {LOST - 1}.": headers.get(COUNT, 0) not in range(LOST),
     }.items():
         if wrong:
             raise Dead(sentence)

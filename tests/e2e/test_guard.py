@@ -64,7 +64,8 @@ MALFORMED = {
     "not compressed": ((headers(compression="bzip2"), b"hello", {}), "It cannot be a task: "),
     "unknown compression": ((headers(compression="x"), CALL, {}), "KeyError: 'x'"),
     "bomb": ((headers(compression="zlib"), zlib.compress(bytes(10**8)), {}), "16777216 bytes"),
-    "count": ((headers(**{"lost-processes": "x"}), CALL, {}), "Its header lost-processes is not a number."),
+    "count": ((headers(**{"lost-processes": "x"}), CALL, {}), "Its header lost-processes is not a number from 0 to 2."),
+    "count for ever": ((headers(**{"lost-processes": -(10**9)}), CALL, {}), "is not a number from 0 to 2."),
 }
 RAW = {
     "empty": (b"", "JSONDecodeError"),

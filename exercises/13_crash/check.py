@@ -1,9 +1,10 @@
 """Are messages acknowledged late, and has the student seen what that saves when a worker is killed?"""
 
+import ast
 from collections.abc import Iterator
 from datetime import datetime
 
-from lab.course.kit import Desk, MisspeltSetting, Record, Wrong, trials
+from lab.course.kit import Desk, MisspeltSetting, Record, Wrong, tree, trials
 
 LATE, REJECT = SETTINGS = "task_acks_late", "task_reject_on_worker_lost"
 TRIAL = "In terminal 3: `lab trial --number 40 --seconds 5 --defaults`"
@@ -29,6 +30,12 @@ class NotABoolean(Wrong):
     next = "Write True, without quotation marks"
 
 
+class InTheApp(Wrong):
+    """my_ml_app.py sets {name} itself. A trial with Celery's own settings leaves celeryconfig.py out, and this not."""
+
+    next = "Remove it there, and write {setting} = True into celeryconfig.py"
+
+
 class TaskSaysOtherwise(Wrong):
     """celeryconfig.py sets {name}, but predict has its own value, {value!r}, and that one counts."""
 
@@ -36,9 +43,9 @@ class TaskSaysOtherwise(Wrong):
 
 
 class NoTrial(Wrong):
-    """The lab has not seen what your settings are worth: no trial is in .lab/runs that killed a worker."""
+    """The lab has not seen what your settings are worth: in {folder}, no trial that killed a worker has ended."""
 
-    next = TRIAL
+    next = f"In this folder. {TRIAL}"
 
 
 class OtherTrial(Wrong):
@@ -77,6 +84,7 @@ RECOGNISES = (
     NotLate,
     NotRejected,
     NotABoolean,
+    InTheApp,
     TaskSaysOtherwise,
     NoTrial,
     OtherTrial,
@@ -92,9 +100,12 @@ def check(desk: Desk) -> Iterator[str]:
         value = desk.configuration[name]
         if isinstance(value, str):
             raise NotABoolean(name=name, value=value)
+        short = name.removeprefix("task_")
+        own = getattr(desk.task, short)
+        if own and (found := {name, short} & words_in_app()):
+            raise InTheApp(name=found.pop(), setting=name)
         if not value:
             raise wrong()
-        own = getattr(desk.task, name.removeprefix("task_"))
         if not own:
             raise TaskSaysOtherwise(name=name, value=own)
     yield "settings: a message is acknowledged when its prediction is done, and given back when its process is lost"
@@ -118,6 +129,12 @@ def check(desk: Desk) -> Iterator[str]:
     yield f"defaults: the same faults with Celery's own settings, {most.lost} of {most.accepted} lost"
 
 
+def words_in_app() -> set[str]:
+    """Each name and each text in my_ml_app.py."""
+    values = (value for node in ast.walk(tree("my_ml_app.py")) for value in vars(node).values())
+    return {value for value in values if isinstance(value, str)}
+
+
 def differs(desk: Desk, trial: Record) -> list[str]:
     """The names of the two settings that had other values in a trial than now."""
     return [name for name in SETTINGS if trial.settings.get(name, False) != desk.configuration[name]]
@@ -131,7 +148,7 @@ def why_not(desk: Desk, found: list[Record]) -> Wrong:
         name = differs(desk, stale)[0]
         then, now = stale.settings.get(name, False), desk.configuration[name]
         return StaleTrial(time=clock(stale), name=name, then=then, now=now)
-    return OtherTrial(kinds=" and ".join(own[0].kinds)) if own else NoTrial()
+    return OtherTrial(kinds=" and ".join(own[0].kinds)) if own else NoTrial(folder=desk.folder.name)
 
 
 def clock(trial: Record) -> str:

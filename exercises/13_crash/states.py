@@ -34,6 +34,12 @@ def not_a_boolean(student):
     student.edit("celeryconfig.py", LATE, 'task_acks_late = "False"')
 
 
+def in_the_app(student):
+    """Who has copied it from a page on the internet, where it stands above the task."""
+    student.hand_out()
+    student.edit("my_ml_app.py", "throws=ValueError", "throws=ValueError, acks_late=True, reject_on_worker_lost=True")
+
+
 def task_says_otherwise(student):
     student.solve()
     student.edit("my_ml_app.py", "throws=ValueError", "throws=ValueError, acks_late=False")

@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from lab.trial.run import Outcome
 
 HOUR = 3600  # seconds
+PARTS = [f"  {kind:<14} {KINDS[kind][0]}" for kind in OF_A_TRIAL] + [f"  {'all':<14} each of these, once"]
 RATE = 4  # predictions that a soak sends in a second: half of what its worker can make
 
 
-@click.command()
+@click.command(epilog="\b\n" + "\n".join(["PART is one of these:", *PARTS]))
 @click.option(
     "--break",
     "kinds",
     multiple=True,
     default=["worker"],
     type=click.Choice([*OF_A_TRIAL, "all"]),
+    metavar="PART",
     help="What to break: worker, if you do not say; several may be given.",
 )
 @click.option("--seed", type=click.IntRange(0), help="The same seed gives the same faults at the same moments.")
@@ -95,7 +97,7 @@ def soak(minutes: float, seed: int | None) -> None:
     show({YOURS: outcome}, wanted)
     for what, number in outcome.faults.most_common():
         tell(f"{number:>6} x {what}")
-    tell(f"`lab soak {minutes:g} --seed {seed}` breaks the same parts in the same order.")
+    tell(filled(f"`lab soak {minutes:g} --seed {seed}` breaks the same parts in the same order.", columns()))
     sys.exit(outcome.verdict.lost + outcome.verdict.waiting > 0)
 
 
@@ -113,7 +115,9 @@ def read_files() -> tuple["Wanted", dict[str, Any]]:
             where = f"{variable} in the environment" if variable in os.environ else f"{name} in celeryconfig.py"
             raise Fault(f"{where} is set, so a trial could meet your own broker", "Set broker_url alone")
     broker, results = Address(desk.app.conf.broker_url), desk.app.conf.result_backend
-    return Wanted(desk.task.name, desk.queue, broker.is_rabbitmq, bool(results)), settings
+    own = getattr(desk.task, "queue", None) or "celery"
+    default = getattr(own, "name", own)
+    return Wanted(desk.task.name, desk.queue, default, broker.is_rabbitmq, bool(results)), settings
 
 
 def show(outcomes: "dict[str, Outcome]", wanted: "Wanted") -> None:
@@ -125,7 +129,8 @@ def show(outcomes: "dict[str, Outcome]", wanted: "Wanted") -> None:
         tell(line)
     for heading, outcome in outcomes.items():
         if outcome.story:
-            tell(f"\nThe story of {outcome.id}, which {outcome.what}, with {heading}:")
+            tell()
+            tell(filled(f"The story of {outcome.id}, which {outcome.what}, with {heading}:", columns()))
         for at, sentence in outcome.story:
             mark = "" if at is None else f"{at:.2f} s"
             tell(textwrap.indent(filled(sentence, columns() - 11), " " * 11).replace(" " * 9, f"{mark:>9}", 1))

@@ -228,7 +228,9 @@ def right_name(name: str, value: object) -> str | None:
     if "://" in str(value) and not difflib.get_close_matches(lower, SETTING_KEYS, 1, 0.8):
         addresses = {"broker": "broker_url", "backend": "result_backend"}
         return next((right for word, right in addresses.items() if lower.startswith(word)), None)
-    return next(iter(difflib.get_close_matches(lower, SETTING_KEYS, 1, 0.8)), None)
+    close = [f"{prefix}_{lower}" for prefix in ("task", "worker", "broker", "result") if "_" in lower]
+    close += difflib.get_close_matches(lower, SETTING_KEYS, 1, 0.8)
+    return next((right for right in close if right in SETTING_KEYS), None)
 
 
 def with_configuration(found: Celery, file: str) -> Celery:

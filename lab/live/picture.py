@@ -360,7 +360,8 @@ def draw_rows(panel: Axes, groups: dict[str, list[Row]], history: History, start
         if colour in drawn:
             panel.plot([], [], color=colour, linewidth=width, label=name)
     if is_marked:
-        panel.bar([], [], facecolor="none", edgecolor=POOL, linewidth=2, label=printable(history.marked, LABEL))
+        name = printable(history.marked, LABEL)
+        panel.fill_between([], [], facecolor="none", edgecolor=POOL, linewidth=2, label=name)
     panel.figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     notes = []
     if shaded:

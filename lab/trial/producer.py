@@ -5,13 +5,14 @@ third word, `poison`, some predictions end their process each time, and some mes
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from lab.trial import ID
+from lab.trial import ID, QUEUE
 from lab.trial.app import POISON, app, note, predict
 
 EVERY = 40  # predictions of which one is poison, and of which one is followed by a malformed message
@@ -62,7 +63,7 @@ def send_malformed(kind: int, task: str) -> None:
     with app.producer_pool.acquire() as producer:
         producer.publish(
             body,
-            routing_key=app.conf.task_default_queue,
+            routing_key=os.environ[QUEUE],
             headers=headers | {ID: task},
             content_type=content_type,
             content_encoding="utf-8",

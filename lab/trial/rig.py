@@ -27,7 +27,7 @@ from lab.probe.workers import workers
 from lab.run.folder import Folder
 from lab.run.keeper import Child, Keeper
 from lab.run.servers import RABBITMQ_START, Server, Servers, allow_files, await_child, free_port
-from lab.trial import DEFAULTS, ID, SETTINGS, TASK, TRUTH
+from lab.trial import DEFAULTS, ID, QUEUE, SETTINGS, TASK, TRUTH
 from lab.trial.plan import KINDS, Planned
 from lab.trial.verdict import Fact
 
@@ -41,11 +41,12 @@ AWAY = 1, 3  # seconds that a result backend is away
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the student's files say: their task's name, the queue to which it goes, whether the broker is RabbitMQ, and
-    whether results are stored."""
+    """What the student's files say: their task's name, the queue to which it goes, and to which it goes with Celery's
+    own settings, whether the broker is RabbitMQ, and whether results are stored."""
 
     task: str
     queue: str
+    default_queue: str
     is_rabbitmq: bool
     with_results: bool
 
@@ -114,11 +115,12 @@ class Rig:
         # In the environment, the student's own addresses would win.
         os.environ["CELERY_BROKER_URL"], os.environ["CELERY_RESULT_BACKEND"] = broker, results
         self.monitor = Celery("trial", broker=broker, backend=results or None)
-        if not defaults:
-            self.monitor.conf.task_default_queue = self._wanted.queue
+        self._queue = self._wanted.default_queue if defaults else self._wanted.queue
+        self.monitor.conf.task_default_queue = self._queue
         self._address = broker.replace(f":{self._target}", f":{self._port}")
         self._tell("Starting a worker …")
-        worker = ["-m", "celery", "-A", "lab.trial.app", "worker", "-c", PROCESSES, "--task-events", "-n", WORKER]
+        options = ["-Q", self._queue, "-c", PROCESSES, "--task-events", "-n", WORKER]
+        worker = ["-m", "celery", "-A", "lab.trial.app", "worker", *options]
         await_child(self._start_child("worker", worker), self._worker_answers, START)
         if "flower" in self._kinds:
             port = f"--port={free_port()}"
@@ -145,6 +147,7 @@ class Rig:
             "CELERY_BROKER_URL": self._address,
             "CELERY_RESULT_BACKEND": os.environ["CELERY_RESULT_BACKEND"],
             TASK: self._wanted.task,
+            QUEUE: self._queue,
             TRUTH: str(self._truth),
             SETTINGS: DEFAULTS if self._defaults else "",
         }

@@ -24,8 +24,8 @@ def chosen(fates: dict[str, Fate]) -> tuple[Fate, str] | None:
         ("was lost", lambda fate: fate.is_lost and not fate.times("waits")),
         ("was refused, and made all the same", lambda fate: fate.is_refused and fate.made > 0),
         ("is in the dead-letter queue", lambda fate: fate.begun > 0 and fate.dead is not None),
-        ("was made twice", lambda fate: fate.made > 1),
-        ("was begun twice", lambda fate: fate.begun > 1),
+        ("was made more than once", lambda fate: fate.made > 1),
+        ("was begun more than once", lambda fate: fate.begun > 1),
         ("was refused", lambda fate: fate.is_refused),
         ("was made, but its result is missing", lambda fate: fate.is_missing),
     ):

@@ -26,12 +26,14 @@ ALWAYS = {"accepted", "predicted", "twice", "refused", "lost", "missing", "heard
 
 def table(verdicts: dict[str, Verdict], with_results: bool) -> Iterator[str]:
     """The lines of a table with a column for each of these, by its heading."""
-    width = max(map(len, ROWS.values()))
+    rows = {
+        words: [getattr(verdict, name) for verdict in verdicts.values()]
+        for name, words in ROWS.items()
+        if with_results or name not in ("missing", "told")
+        if name in ALWAYS or any(getattr(verdict, name) for verdict in verdicts.values())
+    }
+    width = max(map(len, rows))
     yield f"{'':<{width}}  {'  '.join(verdicts)}"
-    for name, words in ROWS.items():
-        numbers = [getattr(verdict, name) for verdict in verdicts.values()]
-        if name in ("missing", "told") and not with_results:
-            continue
-        if name in ALWAYS or any(numbers):
-            cells = (f"{number:>{len(heading)}}" for number, heading in zip(numbers, verdicts, strict=True))
-            yield f"{words:<{width}}  {'  '.join(cells)}"
+    for words, numbers in rows.items():
+        cells = (f"{number:>{len(heading)}}" for number, heading in zip(numbers, verdicts, strict=True))
+        yield f"{words:<{width}}  {'  '.join(cells)}"

@@ -99,6 +99,8 @@ def agree(facts, task, hops):
 
 def test_the_table_shows_what_the_settings_buy_and_the_stories_are_the_truth(student):
     student.broker = "amqp://localhost:1"
+    with (student.path / "celeryconfig.py").open("a") as settings:
+        settings.write('\ntask_routes = {"*": "a queue of its own"}\n')  # Celery's own settings have another one
     printed, status = trial(student, "--defaults", "--number", "60", "--seconds", "10", "--seed", "3")
     assert status == 0, printed
     yours, defaults = records(student)
@@ -108,7 +110,7 @@ def test_the_table_shows_what_the_settings_buy_and_the_stories_are_the_truth(stu
     assert row(printed, "lost") == [0, len(lost)]
     assert lost
     task, what, hops, text = told(printed, "with your settings")
-    assert re.fullmatch("was (begun|made) twice", what)
+    assert re.fullmatch("was (begun|made) more than once", what)
     assert ids(yours, "begun").count(task) > 1
     agree(yours, task, hops)
     assert "Its message was not acknowledged, so RabbitMQ gave it to the next worker" in text

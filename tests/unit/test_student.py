@@ -45,6 +45,7 @@ def test_what_stands_below_return_is_found(write, body, below):
         ("task_serialiser = 'json'", "'task_serializer'"),
         ("accepted_content = ['json']", "'accept_content'"),
         ("task_ack_late = True", "'task_acks_late'"),
+        ("acks_late = True", "'task_acks_late'"),
         ("worker_prefetch_multiplyer = 1", "'worker_prefetch_multiplier'"),
         ("enable_UTC = True", "'enable_utc'"),
         ("broker_url: 'amqp://localhost'", "names broker_url, but gives it no value"),

@@ -17,7 +17,7 @@ IDLE = 1  # seconds without anything to do: when messages come, one worker hears
 LOAD = 4  # predictions that the check sends
 PATIENCE = 4  # seconds until two workers have them
 ENDS = {"succeeded", "failed", "retried", "rejected", "revoked"}
-FIRST = "In terminal 2: Ctrl-C, then `celery -A my_ml_app worker -n w1@%h --autoscale=10,2"
+FIRST = "End all workers. In terminal 2: `celery -A my_ml_app worker -n w1@%h --autoscale=10,2"
 BURST = "In terminal 3: `lab burst 50 --seconds 8`"
 AGAIN = "End {worker} (Ctrl-C in its terminal), and start it again without `--prefetch-multiplier`"
 SECOND = "In terminal 7: `celery -A my_ml_app worker -n w2@%h --autoscale=10,2`"
@@ -50,7 +50,7 @@ class NoLimit(Wrong):
 
 
 class StillHoards(Wrong):
-    """{worker} takes up to {number} messages ahead, and has {processes} processes at most."""
+    """{worker} takes up to {number} messages ahead, and has {processes} at most."""
 
     next = AGAIN
 
@@ -98,7 +98,7 @@ def check(desk: Desk) -> Iterator[str]:
         if not ahead:
             raise NoLimit(worker=worker.name)
         if ahead >= 2 * most:  # a few more than processes may be messages for later, which do not count
-            raise StillHoards(worker=worker.name, number=ahead, processes=most)
+            raise StillHoards(worker=worker.name, number=ahead, processes=counted(most, "process"))
     if len(takers) < 2:
         other = "w1" if takers[0].name.startswith("w2@") else "w2"
         raise desk.others() or OneWorker(worker=takers[0].name, queue=desk.queue, other=other)

@@ -121,10 +121,10 @@ def dead(again: str | None, drop: str | None) -> None:
     if again and drop:
         raise click.UsageError("give one of --again and --drop.")
     app = student.app()
-    if again:
-        return tell(f"{counted(send_dead(app, again), 'message')} sent again.")
-    if drop:
-        return tell(f"{counted(drop_dead(app, drop), 'message')} removed.")
+    if again and (number := send_dead(app, again)):
+        return tell(f"{counted(number, 'message')} sent again. What is still poison comes back here.")
+    if drop and (number := drop_dead(app, drop)):
+        return tell(f"{counted(number, 'message')} removed.")
     with found_dead(app) as (_, found):
         if not found:
             return tell("No message is dead.")

@@ -15,6 +15,7 @@ from kombu import Connection
 from lab.fault import Fault
 from lab.probe.address import Address
 from lab.probe.connection import ANSWER, AWAY, ONCE
+from lab.probe.login import ask
 
 DEAD = "dead"
 UNKNOWN = "Nobody says why."
@@ -71,6 +72,7 @@ def dead(app: Celery) -> Iterator[tuple[Connection, list[DeadMessage]]]:
 
     What is not acknowledged then, or whatever happens, stays where it was. Raises Fault.
     """
+    ask(app.conf.broker_url)
     try:
         with app.connection_for_write(transport_options=ONCE) as connection:
             if Address(app.conf.broker_url).is_redis:

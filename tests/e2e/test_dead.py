@@ -12,7 +12,6 @@ from kombu import Exchange, Queue
 from lab.messages import drop_dead, send_dead
 from lab.probe.dead import dead
 
-
 BACK = " What is still poison comes back here.\n"
 
 

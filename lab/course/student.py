@@ -236,12 +236,13 @@ def right_name(name: str, value: object) -> str | None:
 def with_configuration(found: Celery, file: str) -> Celery:
     """Make an app read its configuration; Celery does so when it is first needed.
 
-    Raises NotImportable and OtherModule.
+    Raises NotImportable, OtherModule, and NoFile without a celeryconfig.py.
     """
     try:
         found.conf.broker_url  # noqa: B018
         return found
     except ModuleNotFoundError as error:
+        require("celeryconfig.py")
         raise OtherModule(error=error) from None
     except Exception as error:
         raise NotImportable(file=file, error=in_own_line(error)) from None

@@ -8,11 +8,11 @@ YOURS, DEFAULTS = "your settings", "Celery's defaults"
 ROWS = {  # field of Verdict: in words; the second part is shown only where it is not 0
     "accepted": "accepted by delay()",
     "predicted": "predicted",
+    "failed": "  but ended with an error",
     "twice": "begun more than once",
     "made_twice": "  to the end more than once",
     "refused": "refused with an error",
     "made_anyway": "  and predicted all the same",
-    "failed": "ended with an error",
     "dead": "in the dead-letter queue",
     "waiting": "still in the queue",
     "lost": "lost",

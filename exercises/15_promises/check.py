@@ -118,8 +118,7 @@ def check(desk: Desk) -> Iterator[str]:
         raise NothingAccepted(time=clock(newest), number=verdict.refused)
     if verdict.lost:
         raise StillLost(time=clock(newest), number=verdict.accepted, lost=verdict.lost)
-    faults, accepted = counted(verdict.faults, "fault"), verdict.accepted
-    yield f"trial: at {clock(newest)}, {faults}; delay() accepted {accepted}, and {verdict.lost} of them were lost"
+    yield f"trial: at {clock(newest)}, {counted(verdict.faults, 'fault')}, and nothing lost that delay() had accepted"
 
 
 def right_options() -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_the_dead_are_shown_with_reason_age_and_origin(served):
         printed, status = served.run("lab", "dead")
         assert status == 0
         assert re.search(
-            r"abc  my_ml_app.predict, from celery, 2:0\d min ago\n +It has ended 3 processes.\n +'\[\[5\], {}, {}\]'\n"
+            r"abc  my_ml_app.predict, from celery, 2:\d\d min ago\n +It has ended 3 processes.\n +'\[\[5\], {}, {}\]'\n"
             r"[0-9a-f]{8}  no task, from an unknown queue, nobody says when\n +Nobody says why.\n +'hello \\x1b'\n"
             r"\n`lab dead --again ID`",
             printed,

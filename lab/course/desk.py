@@ -49,6 +49,7 @@ from lab.run import running
 
 LOOK = 0.1  # seconds between two looks at a fact
 START = 8  # seconds that a worker may take to start; on an idle machine it takes 2
+ANOTHER = 2  # seconds that a worker may take to answer when it takes messages already
 EXPIRES = 10  # seconds after which no worker begins what a check has sent
 
 
@@ -200,7 +201,7 @@ class Desk:
 
         Raises what silence() returns, SameName, OtherApp, OtherQueue, OtherFolder and StaleCode.
         """
-        workers = self.online
+        workers = self._all_that_take()
         if not workers:
             raise self.silence()
         for worker in workers:
@@ -223,6 +224,19 @@ class Desk:
                 if late > 1:
                     raise StaleCode(worker=worker.name, file=file, seconds=round(late))
         return here
+
+    def _all_that_take(self) -> list[Worker]:
+        """The workers that answer. One that has just started takes messages a moment before it answers: it is waited
+        for."""
+        number = consumers(self.app, self.queue) or 0
+        if 0 < len(self.online) < number and not self.suspended():
+            self.wait(lambda: self._ask_again() >= number, "another worker to answer", ANOTHER)
+        return self.online
+
+    def _ask_again(self) -> int:
+        """How many workers answer now, if they are more than before."""
+        self.online = max(self.online, self.workers(), key=len)
+        return len(self.online)
 
     def silence(self) -> Wrong:
         """Why no worker answers."""

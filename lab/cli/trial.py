@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HOUR = 3600  # seconds
 PARTS = [f"  {kind:<14} {KINDS[kind][0]}" for kind in OF_A_TRIAL] + [f"  {'all':<14} each of these, once"]
-RATE = 4  # predictions that a soak sends in a second: half of what its worker can make
+RATE = 2  # predictions that a soak sends in a second: a quarter of what its worker could make if nothing broke
 
 
 @click.command(epilog="\b\n" + "\n".join(["PART is one of these:", *PARTS]))

@@ -24,7 +24,7 @@ from lab.trial.verdict import FINAL, Fact, Verdict, fates, judge
 LOOK = 0.2  # seconds
 QUIET = 4  # seconds without news until what has not ended is given up
 UNSEEN = 12  # the same after a pool process was killed: its worker may take 10 to see that
-LONGEST = 120  # seconds that the end may take after the last prediction was sent
+LONGEST = 120  # seconds that the end may take after the last prediction was sent, or as long as sending took
 SEVERAL = 1000  # results asked for at once
 
 Tell = Callable[[str], None]
@@ -104,7 +104,7 @@ class Trial:
                 raise Fault(found, f"Look into {producer.log}")
             tell("All are sent. Waiting for the end …")
             patience = UNSEEN if any(fault.kind == "process" for fault in self.faults) else QUIET
-            results, left = _wait_for_the_end(rig, patience, mend, tell)
+            results, left = _wait_for_the_end(rig, patience, max(LONGEST, self.seconds), mend, tell)
             now = round(time.time(), 4)
             said = [{"time": now, "fact": "result", "id": task, "state": state} for task, state in results.items()]
             said += [{"time": now, "fact": "waits", "id": task} for task in left]
@@ -123,14 +123,14 @@ class Trial:
 
 
 def _wait_for_the_end(
-    rig: Rig, patience: float, mend: Callable[[], None], tell: Tell
+    rig: Rig, patience: float, longest: float, mend: Callable[[], None], tell: Tell
 ) -> tuple[dict[str, str], set[str]]:
-    """Wait until every prediction has ended, or nothing has happened for patience seconds.
+    """Wait until every prediction has ended, or nothing has happened for patience seconds; but not more than longest.
 
     Return what each one's result says, {} without a result backend, and those that are still in the queue or in a
     worker.
     """
-    deadline, last, before = time.monotonic() + LONGEST, time.monotonic(), None
+    deadline, last, before = time.monotonic() + longest, time.monotonic(), None
     while True:
         mend()
         truth = rig.truth()

@@ -92,6 +92,8 @@ class Consumer(consumer.Consumer):
 
     def bury(self, message, error):
         """Move a message to the queue dead, and make its result FAILURE."""
+        if state.should_stop is not None or state.should_terminate is not None:
+            return  # the worker is ending, which may be the error: the message comes back, for another one
         reason = str(error) if isinstance(error, Dead) else f"It cannot be a task: {in_words(error)}."
         self.copy_to_dead(message, reason)
         try:

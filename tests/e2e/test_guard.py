@@ -1,6 +1,8 @@
 """guard.py: no message ends its worker, none is lost, and the others do not wait for it."""
 
 import json
+import subprocess
+import sys
 import uuid
 import zlib
 from datetime import datetime
@@ -8,6 +10,7 @@ from unittest import mock
 
 import pika
 import pytest
+from conftest import ROOT
 
 from e2e.guarded import a_guarded_worker
 
@@ -212,3 +215,10 @@ def test_what_rabbitmq_does_not_take_as_it_is_is_dead_all_the_same(guarded):
     assert dead.headers.keys() == {"dead-reason", "dead-queue", "dead-time"} and guarded.body(dead) == b"hello"
     guarded.channel.queue_delete("dead")
     guarded.has_one_worker()
+
+
+def test_a_worker_that_is_ending_leaves_the_message_to_another_one():
+    """Its pool may be gone: then handling a valid message fails."""
+    ending = "from celery.worker import state; state.should_terminate = 0"  # the exit status to come
+    bury = "import guard; guard.Consumer.bury(None, None, AttributeError('_processes'))"
+    subprocess.run([sys.executable, "-c", f"{ending}; {bury}"], cwd=ROOT, check=True)

@@ -15,7 +15,7 @@ START = "`celery -A my_ml_app flower --address=127.0.0.1`"
 TELL = "tell the lab in terminal 5: `export FLOWER_PORT=5556`"
 OTHER_PORT = f"If it is another program, start Flower with `--port=5556`, and {TELL}"
 ELSEWHERE = "127.0.0.2"  # this machine too, and what listens at 127.0.0.1 only does not answer there
-PATIENCE = 1.5  # seconds for a worker, a prediction and a queue to reach Flower's pages
+PATIENCE = 3  # seconds for a worker, a prediction and a queue to reach Flower's pages
 SWITCH = 5  # seconds between Flower's requests to all workers to send events
 YOUNG = 8  # seconds; a Flower that has run for longer has asked
 NUMBERS = 3  # seconds for the numbers of a new queue; RabbitMQ has them every 5

@@ -73,15 +73,17 @@ def dead(app: Celery) -> Iterator[tuple[Connection, list[DeadMessage]]]:
     What is not acknowledged then, or whatever happens, stays where it was. Raises Fault.
     """
     ask(app.conf.broker_url)
+    connection = app.connection_for_write(transport_options=ONCE)
     try:
-        with app.connection_for_write(transport_options=ONCE) as connection:
-            if Address(app.conf.broker_url).is_redis:
-                yield connection, list(_in_redis(connection))
-            else:
-                with _in_rabbitmq(connection) as found:
-                    yield connection, found
+        if Address(app.conf.broker_url).is_redis:
+            yield connection, list(_in_redis(connection))
+        else:
+            with _in_rabbitmq(connection) as found:
+                yield connection, found
     except AWAY as error:
         raise Fault(f"The broker does not answer: {str(error).rstrip('.')}") from None
+    finally:
+        connection.collect()  # closing it properly waits for an answer, which may never come after Ctrl-C
 
 
 @contextmanager

@@ -44,9 +44,14 @@ def story(
     """
     begun, broker, gone = 0, "RabbitMQ" if is_rabbitmq else "Valkey", False
     confirmed = not is_rabbitmq or bool((settings.get("broker_transport_options") or {}).get("confirm_publish"))
+    told: float | None = (
+        None  # when the last fault was: it explains all until something happens to the prediction again
+    )
     for fact in sorted([*fate.facts, *faults], key=lambda fact: fact["time"]):
         if fact["fact"] == "fault":
-            if not gone and (reason := _reason(fate, fact, settings, broker, confirmed)):
+            is_new = told is None or any(told < own["time"] <= fact["time"] for own in fate.facts)
+            if is_new and not gone and (reason := _reason(fate, fact, settings, broker, confirmed)):
+                told = fact["time"]
                 gone = fate.is_lost and not fate.begun  # what the first one took, the next ones could not meet
                 lasted = fact["until"] - fact["time"]
                 yield fact["time"], f"FAULT: {fact['what']}, process {fact['process']}. It lasted {lasted:.1f} s."

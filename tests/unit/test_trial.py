@@ -201,6 +201,12 @@ def test_faults_that_met_others_are_not_in_a_story():
     assert not any("FAULT" in line for line in lines)
 
 
+def test_a_held_message_is_given_back_once_and_not_by_each_later_kill():
+    facts = of("one", *CALLED, (1.5, "received", {"worker": "w"}), *AGAIN, (6.0, "received", {"worker": "w"}))
+    lines = told(facts, [fault("worker", 2.2, 4), fault("worker", 7, 8), fault("worker", 9, 10)], LATE)
+    assert len([line for line in lines if "FAULT" in line]) == 2
+
+
 def test_the_worst_is_told_first():
     lost, twice = of("lost", *CALLED, BEGUN, PENDING), of("twice", *CALLED, BEGUN, MADE, *AGAIN, SUCCESS)
     fate, what = chosen(fates([*twice, *lost]))

@@ -1,4 +1,4 @@
-"""guard.py against what hypothesis thinks of: LAB_FUZZ messages to each broker; 300 without it, 10,000 are many."""
+"""guard.py against what hypothesis thinks of: LAB_FUZZ messages to each broker; 100 without it, 10,000 are many."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 
 from e2e.guarded import a_guarded_worker
 
-NUMBER = int(os.environ.get("LAB_FUZZ", "300"))
+NUMBER = int(os.environ.get("LAB_FUZZ", "100"))
 LARGE = 10_000_000  # bytes
 PREDICT = "my_ml_app.predict"
 VALID = {"id": "a new one", "task": PREDICT}

@@ -14,11 +14,6 @@ from conftest import AWKWARD, ROOT, free_port
 from e2e.student import RABBITMQ, SECONDS, Student, eventually, require, with_results
 
 
-def pytest_collection_modifyitems(items):
-    """The longest first: otherwise all others wait for it at the end."""
-    items.sort(key=lambda item: "test_grade" not in item.nodeid)
-
-
 @pytest.fixture
 def student(tmp_path):
     """A student whose servers do not run yet; both are Valkey."""

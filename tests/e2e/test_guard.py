@@ -221,4 +221,4 @@ def test_a_worker_that_is_ending_leaves_the_message_to_another_one():
     """Its pool may be gone: then handling a valid message fails."""
     ending = "from celery.worker import state; state.should_terminate = 0"  # the exit status to come
     bury = "import guard; guard.Consumer.bury(None, None, AttributeError('_processes'))"
-    subprocess.run([sys.executable, "-c", f"{ending}; {bury}"], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-B", "-c", f"{ending}; {bury}"], cwd=ROOT, check=True)

@@ -110,7 +110,7 @@ class Rig:
         self._since, self._killed = 0, set[int]()  # where among them the worker of now begins; its dead processes
         broker, results = self.broker.url, self.results.url if self.results else ""
         if defaults:
-            self._end_worker()
+            self._kill("worker", signal.SIGKILL)
             broker, results = self._another(self.broker), self._another(self.results) if self.results else ""
         # In the environment, the student's own addresses would win.
         os.environ["CELERY_BROKER_URL"], os.environ["CELERY_RESULT_BACKEND"] = broker, results
@@ -125,10 +125,6 @@ class Rig:
         if "flower" in self._kinds:
             port = f"--port={free_port()}"
             self._start_child("flower", ["-m", "celery", "-A", "lab.trial.app", "flower", "--address=127.0.0.1", port])
-
-    def _end_worker(self) -> None:
-        self._keeper.signal(self._parts["worker"], signal.SIGKILL)
-        self._parts["worker"].ended.wait()
 
     def _another(self, server: Server) -> str:
         """The URL of an empty virtual host, or database, of a server."""

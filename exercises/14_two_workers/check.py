@@ -14,9 +14,10 @@ RUNS = Path(".lab/runs")
 RECORDS = "*[0-9].jsonl"  # what `burst` and `view` write down there; a trial's record ends in _trial.jsonl
 OVER = {"succeeded", "failed", "retried", "rejected", "revoked"}
 SAME = 1  # seconds: an event, and what its worker says, differ by less about when a prediction began
-FRESH = 2  # seconds since a record was written, while it still is: several facts come each second
-PATIENCE = 4  # seconds for the last predictions to finish
-BURST = "Start `w1`, `w2` and `w3` again, and in terminal 3: `lab burst 6 --seconds 15`. At once, in terminal 5"
+FRESH = 5  # seconds since a record was written, while it still is: several facts come each second
+PATIENCE = 40  # seconds for the last predictions, of 30, to finish
+DEADLINE = PATIENCE + 20
+BURST = "Start `w1`, `w2` and `w3` again, and in terminal 3: `lab burst 6 --seconds 30`. At once, in terminal 5"
 ALL = f"{BURST}: `python stop.py w3 kill w2 cold w1 warm`"
 
 

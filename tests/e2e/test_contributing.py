@@ -21,6 +21,7 @@ def test_contributing_shows_what_happens(student):
         env = student.env | ({"PYTHONPATH": str(copy)} if in_copy else {})
         env = {name: value for name, value in env.items() if not name.startswith("PYTEST")}
         terminal = Terminal(["sh", "-c", f"exec {command}"], cwd=str(copy if in_copy else ROOT), env=env)
+        terminal.timeout = 100  # seconds: pytest itself takes some to begin, while other tests run
         student.terminals.append(terminal)
         terminal.see(*map(pattern, promised.splitlines()))
         assert terminal.left() == (1 if "lacks" in promised else 0), terminal.before

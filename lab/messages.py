@@ -115,32 +115,37 @@ def give_back(app: Celery) -> None:
             qos.restore_visible(num=None, interval=1)
 
 
-def send_dead(app: Celery, name: str) -> int:
-    """Send what is in the queue dead back to where it came from: the message of this name, or all. How many they were.
+def send_dead(app: Celery, name: str) -> tuple[int, list[Wrong]]:
+    """Send what is in the queue dead back to where it came from: the message of this name, or all. How many they were,
+    and for each that stays a NoOrigin or NoQueue.
 
-    Each is in its queue before it leaves this one: interrupted, it is in both. Raises NoSuchDead, NoOrigin, NoQueue and
-    Fault.
+    Each is in its queue before it leaves this one: interrupted, it is in both. Raises NoSuchDead and Fault.
     """
     return _each_dead(app, name, _send_dead)
 
 
 def drop_dead(app: Celery, name: str) -> int:
     """Remove the message of this name from the queue dead, or all. How many they were. Raises NoSuchDead and Fault."""
-    return _each_dead(app, name, lambda connection, one: None)
+    return _each_dead(app, name, lambda connection, one: None)[0]
 
 
-def _each_dead(app: Celery, name: str, first: Callable[[Connection, DeadMessage], None]) -> int:
+def _each_dead(app: Celery, name: str, first: Callable[[Connection, DeadMessage], None]) -> tuple[int, list[Wrong]]:
+    stay: list[Wrong] = []
     with dead(app) as (connection, found):
         chosen = [one for one in found if name in (one.name, "all")]
         if not chosen and name != "all":
             raise NoSuchDead(name=name)
         for one in chosen:
-            first(connection, one)
+            try:
+                first(connection, one)
+            except (NoOrigin, NoQueue) as why:
+                stay.append(why)
+                continue
             if isinstance(one.message, amqp.Message):
                 one.message.channel.basic_ack(one.message.delivery_tag)
             else:
                 connection.default_channel.client.lrem(one.place, -1, one.message)
-    return len(chosen)
+    return len(chosen) - len(stay), stay
 
 
 def _send_dead(connection: Connection, one: DeadMessage) -> None:
@@ -150,12 +155,12 @@ def _send_dead(connection: Connection, one: DeadMessage) -> None:
     headers = {name: value for name, value in one.headers.items() if not name.startswith(ours)}
     if isinstance(one.message, amqp.Message):
         one.message.properties["application_headers"] = headers
-        try:
-            connection.default_channel.basic_publish_confirm(
-                one.message, exchange="", routing_key=one.queue, mandatory=True
-            )
-        except amqp.ChannelError:
-            raise NoQueue(queue=one.queue, name=one.name) from None
+        # A channel of its own: after a message that comes back, its confirmation is still on its way.
+        with connection.channel() as channel:
+            try:
+                channel.basic_publish_confirm(one.message, exchange="", routing_key=one.queue, mandatory=True)
+            except amqp.ChannelError:
+                raise NoQueue(queue=one.queue, name=one.name) from None
     else:
         message = json.loads(one.message)
         message["headers"] = headers

@@ -21,7 +21,7 @@ def reference(student):
     student.solve()
     workers = [_worker(student, name) for name in (KILLED, COLD, WARM)]
     student.celery("worker", "-n", f"{WARM}@%h").see("RESOURCE_LOCKED")
-    burst = student.open("python", "-m", "lab", "burst", "12", "--seconds=3")
+    burst = student.open("python", "-m", "lab", "burst", "12", "--seconds=6")
     for worker in workers:
         worker.see("received")
     student.run("python", "who.py")  # meanwhile, the burst hears of all three

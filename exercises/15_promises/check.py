@@ -11,7 +11,7 @@ OPTIONS = "broker_transport_options"
 CONFIRM, TIMEOUT = NAMES = "confirm_publish", "read_timeout"
 LONGEST = 60  # seconds; whoever has typed a message does not wait longer
 KINDS = {"broker", "broker-frozen", "network"}  # faults between the producer and its message's place in the queue
-TRIAL = "In terminal 3: `lab trial --break network --number 60`"
+TRIAL = "In terminal 3: `lab trial --break network --number 60 --defaults`"
 
 
 class NotInside(Wrong):
@@ -84,6 +84,12 @@ class StillLost(Wrong):
     next = f"The trial has told the story of one: which fault hit it, and where was it then? Do it again. {TRIAL}"
 
 
+class NoContrast(Wrong):
+    """Your trial at {time} lost nothing, but you have not seen the same faults with Celery's own settings."""
+
+    next = TRIAL
+
+
 RECOGNISES = (
     MisspeltSetting,
     NotInside,
@@ -97,6 +103,7 @@ RECOGNISES = (
     StaleTrial,
     NothingAccepted,
     StillLost,
+    NoContrast,
 )
 
 
@@ -119,6 +126,11 @@ def check(desk: Desk) -> Iterator[str]:
     if verdict.lost:
         raise StillLost(time=clock(newest), number=verdict.accepted, lost=verdict.lost)
     yield f"trial: at {clock(newest)}, {counted(verdict.faults, 'fault')}, and nothing lost that delay() had accepted"
+    same = (one.verdict for one in trials() if one.defaults and (one.seed, one.kinds) == (newest.seed, newest.kinds))
+    beside = next(same, None)
+    if not beside:
+        raise NoContrast(time=clock(newest))
+    yield f"defaults: the same faults with Celery's own settings, {beside.lost} of {beside.accepted} lost"
 
 
 def right_options() -> dict[str, Any]:

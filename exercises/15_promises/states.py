@@ -14,7 +14,9 @@ not_confirmed = stub
 
 def reference(student):
     student.solve()
-    student.run("python", "-m", "lab", "trial", "--break=network", "--number=30", "--seconds=10", seconds=200)
+    student.run(
+        "python", "-m", "lab", "trial", "--break=network", "--number=30", "--seconds=10", "--defaults", seconds=200
+    )
 
 
 def misspelt_setting(student):
@@ -74,6 +76,12 @@ def still_lost(student):
     """Who has broken workers too, and acknowledges early."""
     student.solve()
     _record(student, kinds=["network", "worker"], lost=2)
+
+
+def no_contrast(student):
+    """Who has run the trial with their own settings only."""
+    student.solve()
+    _record(student)
 
 
 def _record(student, kinds=("network",), confirm=True, accepted=58, lost=0):

@@ -121,8 +121,16 @@ def dead(again: str | None, drop: str | None) -> None:
     if again and drop:
         raise click.UsageError("give one of --again and --drop.")
     app = student.app()
-    if again and (number := send_dead(app, again)):
-        return tell(f"{counted(number, 'message')} sent again. What is still poison comes back here.")
+    if again:
+        number, stay = send_dead(app, again)
+        if number:
+            tell(f"{counted(number, 'message')} sent again. What is still poison comes back here.")
+        if len(stay) > 1:
+            tell(f"{len(stay)} messages stay. Of the first:")
+        if stay:
+            raise stay[0]
+        if number:
+            return
     if drop and (number := drop_dead(app, drop)):
         return tell(f"{counted(number, 'message')} removed.")
     with found_dead(app) as (_, found):

@@ -97,20 +97,30 @@ def test_interrupted_in_the_middle_a_message_is_in_both_queues(served):
 
 def test_what_cannot_be_sent_again_stays(served):
     put(served, "dead", id="lost")
-    printed, status = served.run("lab", "dead", "--again", "lost")
-    assert printed == (
-        "Nobody says which queue lost came from. If you do not need it, remove it: `lab dead --drop lost`.\n"
-    )
-    assert status == 1
+    sentence = "Nobody says which queue lost came from. If you do not need it, remove it: `lab dead --drop lost`.\n"
+    assert served.run("lab", "dead", "--again", "lost") == (sentence, 1)
+    put_dead(served, id="abc")
+    put(served, "celery")
+    assert served.run("lab", "dead", "--again", "all") == (f"1 message sent again.{BACK}{sentence}", 1)
+    put(served, "dead")
+    printed, status = served.run("lab", "dead", "--again", "all")
+    assert printed == f"2 messages stay. Of the first:\n{sentence}"
     assert drop_dead(served.app, "lost") == 1
 
 
 def test_a_queue_that_is_gone(with_rabbitmq):
+    """It keeps no other message from its own."""
+    put(with_rabbitmq, "celery")
     put_dead(with_rabbitmq, id="abc", dead_queue="gone")
+    put_dead(with_rabbitmq, id="def", dead_queue="celery")
+    put_dead(with_rabbitmq, id="ghi", dead_queue="gone")
     printed, status = with_rabbitmq.run("lab", "dead", "--again", "all")
-    assert printed.startswith("The queue gone, where abc came from, is not there any more. Start a worker")
+    assert printed.startswith(
+        f"1 message sent again.{BACK}2 messages stay. Of the first:\nThe queue gone, where abc came"
+    )
     assert status == 1
-    assert len(taken(with_rabbitmq, "dead")) == 1
+    assert [headers["id"] for headers, _ in taken(with_rabbitmq, "dead")] == ["abc", "ghi"]
+    assert [headers.get("id") for headers, _ in taken(with_rabbitmq, "celery")] == [None, "def"]
 
 
 def test_what_rabbitmq_itself_moves_there(with_rabbitmq):
@@ -123,7 +133,7 @@ def test_what_rabbitmq_itself_moves_there(with_rabbitmq):
     with dead(with_rabbitmq.app) as (_, [found]):
         assert (found.name, found.queue, found.reason) == ("abc", "celery", "RabbitMQ says: rejected.")
         assert abs(time.time() - found.since) < 60
-    assert send_dead(with_rabbitmq.app, "abc") == 1
+    assert send_dead(with_rabbitmq.app, "abc") == (1, [])
     assert not [name for name in taken(with_rabbitmq, "celery")[0][0] if "death" in name]
 
 

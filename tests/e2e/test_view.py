@@ -57,6 +57,7 @@ def predict(self, payload):
     if diary["outcome"] == "returned":
         os.kill(os.getpid(), signal.SIGKILL)
 """
+ZONES = 15 * 60  # seconds: no two time zones differ by less
 RUN = r"its data +(\S+\.jsonl)"
 
 
@@ -344,8 +345,8 @@ def test_times_do_not_depend_on_time_zones(with_valkey):
     eventually(lambda: workers(student.app), "the worker answers")
     printed, _ = student.run("python", "-m", "lab", "burst", "2", "--seconds", "1", TZ="Asia/Tokyo")
     past = history(student, printed)
-    assert past.now - past.begin < 30
-    assert all(0 <= one.started - one.sent < 5 for one in past.ended)
+    assert past.now - past.begin < ZONES
+    assert all(0 <= one.started - one.sent < ZONES for one in past.ended)
 
 
 def test_a_follower_leaves_no_connection_behind(with_valkey):

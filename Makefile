@@ -32,7 +32,7 @@ unit:
 	@sh lab/setup/install.sh tests/requirements.txt
 	@.venv/bin/python -m pytest tests/unit
 
-# Everything that the tests need, and all tests. Those of e2e wait for servers: six at once keep two cores busy.
+# Everything that the tests need, and all tests. Those of e2e wait for servers: eight at once keep two cores busy.
 test: unit
 	@sh tests/setup.sh
-	@.venv/bin/python -m pytest -n 6 --dist loadgroup -m "not reference" tests/e2e
+	@.venv/bin/python -m pytest -n 8 --dist loadgroup -m "not reference" tests/e2e

@@ -12,13 +12,13 @@ BLOCKS = re.findall(r"```console\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_tex
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__")
 
 
-def test_contributing_shows_what_happens(student):
+def test_contributing_shows_what_happens(student, rabbitmq):
     copy = student.path / "copy"  # which a new exercise may be added to
     shutil.copytree(ROOT, copy, ignore=NOT_COPIED)
     commands = [part.split("\n", 1) for block in BLOCKS for part in re.findall(r"\$ ([^$]*)", block)]
     for command, promised in commands:
         in_copy = command.startswith("lab")
-        env = student.env | ({"PYTHONPATH": str(copy)} if in_copy else {})
+        env = student.env | {"LAB_TEST_RABBITMQ": rabbitmq[1]} | ({"PYTHONPATH": str(copy)} if in_copy else {})
         env = {name: value for name, value in env.items() if not name.startswith("PYTEST")}
         terminal = Terminal(["sh", "-c", f"exec {command}"], cwd=str(copy if in_copy else ROOT), env=env)
         terminal.timeout = 100  # seconds: pytest itself takes some to begin, while other tests run

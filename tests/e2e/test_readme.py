@@ -25,7 +25,7 @@ VARIES = {  # from run to run, and from machine to machine
     r"\d+ of \d+ passed · in \w+": r"\d+\s+of\s+\d+\s+passed\s+·\s+in\s+\S+",
     r"\d+ pool processes": r"\d+\s+pool\s+process(?:es)?",
     r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d+": r"[\d_-]+",
-    r"\d+(?= of \d+ lost)": r"\d+",
+    r"\d+ of \d+ lost": r"\d+\s+of\s+\d+\s+lost",
     r"(?<=process.: )\d+": r"\d+",
     r"(?<=process )\d+": r"\d+",
     r"(?<=held )\d+": r"\d+",

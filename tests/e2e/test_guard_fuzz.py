@@ -98,7 +98,7 @@ raw = some.tuples(some.just("garbage"), seldom_large(garbage))
 events = some.tuples(some.just("event"), as_json | some.binary(max_size=99))
 
 
-@pytest.fixture(scope="module", params=["classic", "valkey"])
+@pytest.fixture(scope="module", params=["classic", "quorum", "valkey"])
 def guarded(request, tmp_path_factory):
     return a_guarded_worker(request, tmp_path_factory)
 

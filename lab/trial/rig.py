@@ -81,6 +81,8 @@ class Rig:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._keeper.close()
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._tell("Interrupted. All that was started here has ended.")
         if kind is None or not issubclass(kind, Fault):  # whose sentence names a log
             self._folder.remove_if_temporary()
 

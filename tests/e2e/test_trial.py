@@ -165,6 +165,7 @@ def test_ctrl_c_leaves_nothing_running_and_no_file_half_written(student, moment)
     terminal = student.open(*LAB, "trial", "--number", "20", "--seconds", "2")
     terminal.see(moment)
     terminal.sendintr()
+    terminal.see("Interrupted. All that was started here has ended")
     assert terminal.left() == 130, terminal.seen + terminal.before
     assert "Traceback" not in terminal.seen + terminal.before
     student.nothing_runs()

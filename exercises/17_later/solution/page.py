@@ -42,9 +42,12 @@ def say(task_id):
 
 
 try:
-    if sys.argv[1:2] == ["send"]:
-        print(f"Sent as task {send(sys.argv[2])}")
-    else:
-        print(say(sys.argv[1]))
+    match sys.argv[1:]:
+        case ["send", text]:
+            print(f"Sent as task {send(text)}")
+        case [task_id]:
+            print(say(task_id))
+        case _:
+            print(__doc__)
 except (OperationalError, RedisError):
     print("not now: a server does not answer. Try again in a minute.")

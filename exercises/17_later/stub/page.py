@@ -28,7 +28,10 @@ def say(task_id):
 
 
 # TODO exercise 17: if a server is away, say "not now: ..."
-if sys.argv[1:2] == ["send"]:
-    print(f"Sent as task {send(sys.argv[2])}")
-else:
-    print(say(sys.argv[1]))
+match sys.argv[1:]:
+    case ["send", text]:
+        print(f"Sent as task {send(text)}")
+    case [task_id]:
+        print(say(task_id))
+    case _:
+        print(__doc__)

@@ -2,9 +2,8 @@
 
 import ast
 from collections.abc import Iterator
-from datetime import datetime
 
-from lab.course.kit import Desk, MisspeltSetting, Record, Wrong, tree, trials
+from lab.course.kit import Desk, MisspeltSetting, NoContrast, Record, Wrong, tree, trials, with_defaults
 
 LATE, REJECT = SETTINGS = "task_acks_late", "task_reject_on_worker_lost"
 TRIAL = "In terminal 3: `lab trial --number 40 --seconds 5 --defaults`"
@@ -66,12 +65,6 @@ class StillLost(Wrong):
     next = f"Its story says why: `lab trial` shows it. Then do it again. {TRIAL}"
 
 
-class NoContrast(Wrong):
-    """Your trial at {time} lost nothing, but you have not seen the same faults with Celery's own settings."""
-
-    next = TRIAL
-
-
 class TooGentle(Wrong):
     """Your trial at {time} lost nothing, but it would have lost nothing with Celery's own settings either: when the
     worker was killed, no prediction ran."""
@@ -117,15 +110,13 @@ def check(desk: Desk) -> Iterator[str]:
     newest = same[0]
     number = newest.verdict.accepted
     if newest.verdict.lost:
-        raise StillLost(time=clock(newest), lost=newest.verdict.lost, number=number)
-    yield f"trial: at {clock(newest)}, {number} predictions with your settings, {newest.verdict.faults} faults, 0 lost"
-    seeds = [(one.seed, one.kinds) for one in same]
-    beside = [one.verdict for one in killed if one.defaults and (one.seed, one.kinds) in seeds]
-    if not beside:
-        raise NoContrast(time=clock(newest))
+        raise StillLost(time=newest.clock, lost=newest.verdict.lost, number=number)
+    yield f"trial: at {newest.clock}, {number} predictions with your settings, {newest.verdict.faults} faults, 0 lost"
+    if not (beside := with_defaults(same)):
+        raise NoContrast(time=newest.clock)
     most = max(beside, key=lambda verdict: verdict.lost)
     if not most.lost:
-        raise TooGentle(time=clock(newest))
+        raise TooGentle(time=newest.clock)
     yield f"defaults: the same faults with Celery's own settings, {most.lost} of {most.accepted} lost"
 
 
@@ -147,9 +138,5 @@ def why_not(desk: Desk, found: list[Record]) -> Wrong:
     if stale:
         name = differs(desk, stale)[0]
         then, now = stale.settings.get(name, False), desk.configuration[name]
-        return StaleTrial(time=clock(stale), name=name, then=then, now=now)
+        return StaleTrial(time=stale.clock, name=name, then=then, now=now)
     return OtherTrial(kinds=" and ".join(own[0].kinds)) if own else NoTrial(folder=desk.folder.name)
-
-
-def clock(trial: Record) -> str:
-    return f"{datetime.fromtimestamp(trial.time):%H:%M:%S}"

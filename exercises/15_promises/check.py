@@ -1,11 +1,10 @@
 """Does delay() wait for RabbitMQ's confirmation, but not for ever, and has the student seen that nothing is lost?"""
 
 from collections.abc import Iterator
-from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from lab.course.kit import Desk, MisspeltSetting, Record, Wrong, counted, settings, trials
+from lab.course.kit import Desk, MisspeltSetting, NoContrast, Wrong, counted, settings, trials, with_defaults
 
 OPTIONS = "broker_transport_options"
 CONFIRM, TIMEOUT = NAMES = "confirm_publish", "read_timeout"
@@ -84,12 +83,6 @@ class StillLost(Wrong):
     next = f"The trial has told the story of one: which fault hit it, and where was it then? Do it again. {TRIAL}"
 
 
-class NoContrast(Wrong):
-    """Your trial at {time} lost nothing, but you have not seen the same faults with Celery's own settings."""
-
-    next = TRIAL
-
-
 RECOGNISES = (
     MisspeltSetting,
     NotInside,
@@ -113,24 +106,23 @@ def check(desk: Desk) -> Iterator[str]:
     found = [one for one in trials() if not one.defaults]
     if not found:
         raise NoTrial()
-    newest = next((one for one in found if KINDS & set(one.kinds)), None)
-    if not newest:
+    met = [one for one in found if KINDS & set(one.kinds)]
+    if not met:
         raise OtherTrial(kinds=" and ".join(found[0].kinds))
+    newest = met[0]
     then = newest.settings.get(OPTIONS) or {}
     for name in NAMES:
         if then.get(name) != options[name]:
-            raise StaleTrial(time=clock(newest), name=name, then=then.get(name), now=options[name])
+            raise StaleTrial(time=newest.clock, name=name, then=then.get(name), now=options[name])
     verdict = newest.verdict
     if not verdict.accepted:
-        raise NothingAccepted(time=clock(newest), number=verdict.refused)
+        raise NothingAccepted(time=newest.clock, number=verdict.refused)
     if verdict.lost:
-        raise StillLost(time=clock(newest), number=verdict.accepted, lost=verdict.lost)
-    yield f"trial: at {clock(newest)}, {counted(verdict.faults, 'fault')}, and nothing lost that delay() had accepted"
-    same = (one.verdict for one in trials() if one.defaults and (one.seed, one.kinds) == (newest.seed, newest.kinds))
-    beside = next(same, None)
-    if not beside:
-        raise NoContrast(time=clock(newest))
-    yield f"defaults: the same faults with Celery's own settings, {beside.lost} of {beside.accepted} lost"
+        raise StillLost(time=newest.clock, number=verdict.accepted, lost=verdict.lost)
+    yield f"trial: at {newest.clock}, {counted(verdict.faults, 'fault')}, and nothing lost that delay() had accepted"
+    if not (beside := with_defaults([one for one in met if one.settings.get(OPTIONS) == then])):
+        raise NoContrast(time=newest.clock)
+    yield f"defaults: the same faults with Celery's own settings, {beside[0].lost} of {beside[0].accepted} lost"
 
 
 def right_options() -> dict[str, Any]:
@@ -154,7 +146,3 @@ def right_options() -> dict[str, Any]:
     if not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
         raise OddTimeout(value=seconds)
     return options
-
-
-def clock(trial: Record) -> str:
-    return f"{datetime.fromtimestamp(trial.time):%H:%M:%S}"

@@ -16,7 +16,8 @@ here. AWAY and ODD are what they raise when nobody answers, or something odd doe
 
 To start a server of the check's own: own_valkey, which ends however the check ends; free_port is where nobody listens.
 
-To read what a burst or a view saw: History. What trials found: trials, the newest first, each a Record.
+To read what a burst or a view saw: History. What trials found: trials, the newest first, each a Record;
+with_defaults, what the same faults did with Celery's own settings.
 
 And the wrong states that several exercises recognise.
 """
@@ -47,6 +48,7 @@ from lab.course.student import (
 )
 from lab.course.wrong import (
     EndsItsProcess,
+    NoContrast,
     NotConnected,
     NotReady,
     NotRegistered,
@@ -90,4 +92,4 @@ from lab.probe.web import ODD, get
 from lab.probe.workers import ask_workers
 from lab.run import running
 from lab.run.servers import free_port, own_valkey
-from lab.trial.record import Record, trials
+from lab.trial.record import Record, trials, with_defaults

@@ -78,6 +78,12 @@ class OtherFolder(Wrong):
     next = "End it there (Ctrl-C, or `exit` in a `make lab`). Then, in your folder: `celery -A my_ml_app worker`"
 
 
+class NoContrast(Wrong):
+    """Your trial at {time} lost nothing, but you have not seen the same faults with Celery's own settings."""
+
+    next = "Hold it once more, with `--defaults`: then both run, one after the other"
+
+
 class SameName(Wrong):
     """{number} workers are called {worker}: Celery cannot tell them apart. With RabbitMQ, the second one would end at
     once with `RESOURCE_LOCKED`."""

@@ -29,6 +29,10 @@ class Record:
     settings: dict[str, Any]
     verdict: Verdict
 
+    @property
+    def clock(self) -> str:
+        return f"{datetime.fromtimestamp(self.time):%H:%M:%S}"
+
 
 def write(facts: list[Fact], folder: Path) -> Path:
     """Write a record into a folder, and return its path."""
@@ -69,3 +73,9 @@ def trials(folder: Path = RUNS) -> Iterator[Record]:
     for path in sorted(folder.glob("*_trial.jsonl"), reverse=True):
         with suppress(Fault):
             yield read(path)
+
+
+def with_defaults(own: list[Record]) -> list[Verdict]:
+    """What trials with Celery's own settings found, which had the same faults as one of these: the newest first."""
+    faults = [(one.seed, one.kinds) for one in own]
+    return [one.verdict for one in trials() if one.defaults and (one.seed, one.kinds) in faults]

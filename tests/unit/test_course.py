@@ -127,7 +127,7 @@ def test_the_labs_own_folder_sends_students_to_theirs(folder, monkeypatch):
     rooms = {path.partition("/")[0] for path in tracked.splitlines() if "/" in path}
     for path in (".", ".venv", "exercises/mine", *rooms):
         assert is_labs(ROOT / path)
-    for path in ("my_celery", "my_celery/lab", "../lab"):
+    for path in ("my_celery", "my_celery/lab", "../another/lab"):
         assert not is_labs(ROOT / path)
     for path, command in ((".", ["check", "2"]), ("exercises", ["list"])):
         monkeypatch.chdir(ROOT / path)

@@ -16,7 +16,7 @@ VARIES = {  # from run to run, and from machine to machine
     ID: f"({ID})",
     r"@localhost:\d+/\S+": r"@localhost:\d+/\S+",
     r"(?:localhost|127\.0\.0\.1):\d+": r"(?:localhost|127\.0\.0\.1):\d+",
-    r"\.\./exercises": r"\S+/exercises",
+    r"\.\./exercises": r"[^\r\n]+/exercises",
     r"virtual host '/'": r"virtual\s+host\s+'[^']+'",
     r"(?:RabbitMQ|Valkey|Redis) [\d.]+": r"(?:RabbitMQ|Valkey|Redis)\s+[\d.]+",
     r"ForkPoolWorker-\d": r"ForkPoolWorker-\d+",

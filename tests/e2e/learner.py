@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 
 import amqp
-from conftest import free_port
+from conftest import ROOT, free_port
 
 from e2e.student import RABBITMQ, Student, eventually, require
 from lab.course.exercise import course
@@ -32,6 +32,7 @@ class Learner(Student):
         self.consuming = None
         for name in ("celeryconfig.py", "my_ml_app.py", "use_ml_app.py", "Makefile", "requirements.txt"):
             (path / name).unlink()
+        (path / "node_modules").symlink_to(ROOT / ".venv/node/node_modules")
 
     def close(self):
         if self.consuming:

@@ -52,7 +52,7 @@ class NotConnected(Wrong):
 
 
 class Unreadable(Wrong):
-    """The first message in the queue {queue!r} ends every worker that takes it, and stays there: it has {flaw}. It says
+    """The first message in the queue {queue!r} ends every worker that takes it, and stays there. {flaw} Its body is
     {body}."""
 
     next = """Empty the queue, with all that waits there: `celery -A my_ml_app purge`. Then start the worker again, and

@@ -11,6 +11,7 @@ from kombu import Connection, Message
 from lab.fault import Fault
 from lab.probe.address import Address
 from lab.probe.connection import AWAY, ONCE
+from lab.probe.protocol import ENDS, findings
 from lab.probe.rabbitmq import totals
 
 SHORT = 60  # characters of a message that are shown
@@ -99,25 +100,14 @@ def first_message(app: Celery, queue: str) -> Message | None:
 
 
 def flaw(message: Message) -> str | None:
-    """What in this message ends every worker that takes it, unless guard.py is there, in words; None if nothing does.
-
-    Other mistakes do no harm: a worker throws such a message away, and says so.
-    """
-    headers = message.headers or {}
-    if "task" not in headers:
-        return None
-    if message.content_type in (None, "", "application/data"):
-        return "no content type that says JSON"
-    try:
-        body = json.loads(message.body or "[]")
-    except ValueError:
-        return None
-    if message.content_type == "application/json" and not (isinstance(body, list) and len(body) == 3):
-        return "a body that is not a list of three: arguments, keyword arguments, options"
-    for name in ("id", "task"):
-        if not isinstance(headers.get(name), str):
-            return f"a {name} that is not a text" if name in headers else f"no {name}"
-    return None
+    """What in this message ends every worker that takes it, unless guard.py is there, in a sentence; None if nothing
+    does."""
+    kinds = {"content_type": message.content_type, "content_encoding": message.content_encoding}
+    headers = {name: value for name, value in message.headers.items() if name != "compression"}  # Kombu has unpacked it
+    body = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
+    found = findings(message.properties | kinds, headers, body)
+    first = next((one for one in found if one.fate), None)
+    return first.sentence if first and first.fate == ENDS else None
 
 
 def in_short(body: str | bytes | memoryview) -> str:

@@ -178,7 +178,7 @@ def new(folder: Path) -> None:
             click.echo(f"new   {name}")
     ignored = folder / ".gitignore"
     if not ignored.exists():
-        ignored.write_text(".env\n.lab/\n__pycache__/\n")
+        ignored.write_text(".env\n.lab/\n__pycache__/\nnode_modules/\nvendor/\n")
     if folder.resolve() != Path.cwd():
         click.echo(f"Go there in each terminal: cd {shlex.quote(plain(folder))}")
     show_next(Progress(folder))

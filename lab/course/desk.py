@@ -1,7 +1,6 @@
 """What the check of an exercise looks at: the student's app, broker, workers, Flower and results, as they are now."""
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -42,7 +41,7 @@ from lab.probe.connection import AWAY, ONCE
 from lab.probe.login import ask
 from lab.probe.queue import Totals, consumers, first_message, flaw, in_short, ready_and_unacked, waiting
 from lab.probe.rabbitmq import BrokerFull, ManagementAway, alarm, management
-from lab.probe.wait import Answer, wait_until
+from lab.probe.wait import Answer, unhurried, wait_until
 from lab.probe.web import ODD, get
 from lab.probe.workers import Worker, ask_workers, each_answer, is_main, told_broker
 from lab.run import running
@@ -51,16 +50,6 @@ LOOK = 0.1  # seconds between two looks at a fact
 START = 8  # seconds that a worker may take to start; on an idle machine it takes 2
 ANOTHER = 2  # seconds that a worker may take to answer when it takes messages already
 EXPIRES = 10  # seconds after which no worker begins what a check has sent
-
-
-@contextmanager
-def unhurried() -> Iterator[None]:
-    """Stop the clock of a check's deadline while the check tidies up; afterwards it goes on."""
-    left, every = signal.setitimer(signal.ITIMER_REAL, 0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, left, every)
 
 
 def broker_of(process: psutil.Process) -> Address:

@@ -8,13 +8,15 @@ To say something: Wrong is the base of a wrong state (a docstring, and `next`), 
 counted make text and numbers fit to be shown; is_of_a_check tells a check's own tasks from a student's.
 
 To read what the student wrote: settings, load, tree, literal, nothing_after_return; TASK is the name that the task must
-have. Program runs a program of theirs in a terminal, and in_printed_line finds the error in what it printed.
+have. Program runs a program of theirs, in any language, in a terminal; in_printed_line finds a Python error in what it
+printed.
 
 To ask servers: Address is a parsed URL; ask logs in there, answers says whether that works; get is HTTP; waiting,
 consumers, first_message, totals and dead look into queues; ask_workers is `celery inspect`; running is what a lab runs
 here. AWAY and ODD are what they raise when nobody answers, or something odd does. ANSWER is how many seconds they wait.
 
 To start a server of the check's own: own_valkey, which ends however the check ends; free_port is where nobody listens.
+own_virtual_host is an empty part of the student's RabbitMQ; it raises NotAdministrator where they may not make one.
 
 To read what a burst or a view saw: History. What trials found: trials, the newest first, each a Record;
 with_defaults, what the same faults did with Celery's own settings.
@@ -91,5 +93,5 @@ from lab.probe.rabbitmq import BrokerFull, ManagementAway, totals
 from lab.probe.web import ODD, get
 from lab.probe.workers import ask_workers
 from lab.run import running
-from lab.run.servers import free_port, own_valkey
+from lab.run.servers import NotAdministrator, free_port, own_valkey, own_virtual_host
 from lab.trial.record import Record, trials, with_defaults

@@ -260,22 +260,41 @@ def in_printed_line(text: str) -> str | None:
     return error[0] + (f" ({own[-1]})" if own else "")
 
 
+def command(file: str) -> list[str]:
+    """What runs a program of the current folder: this Python, or what its first line names, or the program itself.
+
+    Raises NoFile.
+    """
+    require(file)
+    if file.endswith(".py"):
+        return [sys.executable, file]
+    with open(file, "rb") as program:
+        first = os.fsdecode(program.readline(1000))
+    return [*first.removeprefix("#!").split(), file] if first.startswith("#!") else [os.path.abspath(file)]
+
+
 class Program:
-    """A program of the student's, which runs in a terminal. What it printed is in said. Raises NoFile."""
+    """A program of the student's, which runs in a terminal. What it printed is in said.
+
+    Raises NoFile, and NotImportable when it cannot be started.
+    """
 
     def __init__(self, file: str, *arguments: str, **environment: str):
-        require(file)
         self.file, self.said, self.heard = file, "", 0
         plain = {"TERM": "dumb", "NO_COLOR": "1", "PYTHON_COLORS": "0"}
-        self.terminal = pexpect.spawn(
-            sys.executable,
-            [file, *arguments],
-            env=os.environ | plain | environment,
-            encoding="utf-8",
-            codec_errors="replace",
-            echo=False,
-            dimensions=(50, 500),
-        )
+        program, *words = command(file)
+        try:
+            self.terminal = pexpect.spawn(
+                program,
+                [*words, *arguments],
+                env=os.environ | plain | environment,
+                encoding="utf-8",
+                codec_errors="replace",
+                echo=False,
+                dimensions=(50, 500),
+            )
+        except (pexpect.ExceptionPexpect, OSError, ValueError):
+            raise NotImportable(file=file, error=f"{program!r} cannot be started") from None
         self.terminal.delaybeforesend = None
 
     def __enter__(self) -> Self:

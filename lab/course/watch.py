@@ -39,7 +39,7 @@ def fingerprint() -> Fingerprint:
     Logs that a worker or `nohup` writes into this folder do not count.
     """
     files: dict[Path, tuple[int, int] | None] = {path: None for path in Path(".lab/runs").glob("*.svg")}
-    for path in {*own_files(), *Path().glob("*.py")}:
+    for path in {*own_files(), *Path().glob("*.py"), *Path().glob("use_ml_app.*")}:
         with suppress(OSError):
             files[path] = path.stat().st_mtime_ns, path.stat().st_size
     servers, mine, here = {}, psutil.Process().username(), os.getcwd()

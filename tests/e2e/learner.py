@@ -148,6 +148,7 @@ class Learner(Student):
             "RABBITMQ_MNESIA_BASE": home,
             "RABBITMQ_NODENAME": "elsewhere@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "10.9.8.7",
+            "RABBITMQ_SCHEDULER_BUSY_WAIT_THRESHOLD": "very_short",  # as lab/run/servers.py says
         }
         node = self.open(*self.where, RABBITMQ, **{name: str(value) for name, value in settings.items()})
         node.see("completed with 0 plugins")

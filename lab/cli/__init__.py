@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from lab.cli import bench, course, live, teach, trial
+from lab.cli import bench, course, live, teach, trial, xray
 from lab.cli.signals import heed_signals
 from lab.cli.terminal import in_ascii, tell
 from lab.fault import Fault, of_our_own, of_this_machine, plain
@@ -34,7 +34,7 @@ def cli(context: click.Context) -> None:
         context.color = False
 
 
-for command in (*bench.COMMANDS, *live.COMMANDS, *course.COMMANDS, *trial.COMMANDS, *teach.COMMANDS):
+for command in (*bench.COMMANDS, *live.COMMANDS, *xray.COMMANDS, *course.COMMANDS, *trial.COMMANDS, *teach.COMMANDS):
     cli.add_command(command)
 
 

@@ -10,7 +10,7 @@ from typing import Self
 from celery import Celery
 
 from lab.live.follow import Follower
-from lab.live.history import Attempt, History
+from lab.live.history import Attempt, Fact, History
 
 
 class Recording:
@@ -44,8 +44,12 @@ class Recording:
     def take(self) -> list[Attempt]:
         """Take in all facts since the last time, and return the attempts that ended in them."""
         for fact in self._follower.facts():
-            self._file.write(json.dumps(fact) + "\n")
-            self.history.note(fact)
+            self.note(fact)
         self._file.flush()
         ended, self.history.ended = self.history.ended, []
         return ended
+
+    def note(self, fact: Fact) -> None:
+        """Take in one fact, and write it down."""
+        self._file.write(json.dumps(fact) + "\n")
+        self.history.note(fact)

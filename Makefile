@@ -1,5 +1,6 @@
 .PHONY: lab servers soak rabbitmq offline unit test
-unexport PYTHONHOME # with it, no Python but one would work
+# With the first, no Python but one would work; with the second, each command would compile the lab anew.
+unexport PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 # The main job: broker, result backend, worker, Flower, and a prompt to type messages at.
 # Another Python than the first that fits: make lab PYTHON=python3.12

@@ -25,6 +25,7 @@ from lab.probe.workers import ask_workers
 EVERY = 0.5  # seconds between two rounds of questions to workers
 COUNT = 0.25  # seconds between two questions to the broker
 ROLL_CALL = 5  # seconds between two calls to all workers to send events; Flower's come as often
+SILENT = 3  # seconds in which a worker of Celery that has just started answers
 GONE = 15  # seconds without a sign of a worker elsewhere; its heartbeat comes every 2
 QUEUES = 50  # that are counted: a program that may send events could name any number of queues
 MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)  # what reading something odd raises
@@ -40,7 +41,8 @@ class Follower:
     sent, received, started, succeeded, failed, retried, rejected, revoked: Celery's event of a task (id; worker, unless
     sent; why, when it failed or is tried again; requeue, when rejected; runtime in seconds, when it succeeded).
     active: what a worker runs (worker; tasks, each with id, process or None, and when it started).
-    pool: the processes of a worker's pool, when they have changed; None for each thread.
+    pool: the processes of a worker's pool, when they have changed; None for each thread. A worker that sends events but
+    answers no questions, such as one that is not Celery's, has none.
     gone: a worker was not heard after this time (worker; lost, unless it had said that it ends).
     takes: the queues from which a worker takes. suspended: whether a worker is, when that has changed (worker; is).
     asked: the broker's counts come next, and belong to this moment.
@@ -53,6 +55,7 @@ class Follower:
         self._told: SimpleQueue[Fact] = SimpleQueue()
         self._queues: set[str] = {app.conf.task_default_queue}
         self._signs: dict[str, float] = {}  # worker: when it was last heard
+        self._silent: dict[str, float] = {}  # worker that has answered no question yet: when it was first asked
         self._pools: dict[str, list[int | None]] = {}  # worker: its processes
         self._mains: dict[str, int] = {}  # worker: its main process, if it runs on this machine
         self._suspended: set[str] = set()  # workers that are
@@ -189,6 +192,7 @@ class Follower:
     def _see(self, worker: str, stats: Any, active: Any) -> None:
         if stats:
             self._signs[worker] = time.time()
+            self._silent.pop(worker, None)
             if nodesplit(worker)[1] == socket.gethostname():
                 self._mains[worker] = stats["pid"]
             pool = stats["pool"]
@@ -198,6 +202,9 @@ class Follower:
                 self._tell("pool", worker=worker, processes=processes)
         elif self._is_gone(worker):
             self._gone(worker)
+        elif worker not in self._pools and time.time() - self._silent.setdefault(worker, time.time()) > SILENT:
+            self._pools[worker] = []
+            self._tell("pool", worker=worker, processes=[])
         is_suspended = not stats and self._status(worker) == psutil.STATUS_STOPPED
         if is_suspended != (worker in self._suspended):
             (self._suspended.add if is_suspended else self._suspended.discard)(worker)
@@ -213,7 +220,10 @@ class Follower:
         return {"id": task["id"], "process": process, "started": round(task["time_start"], 4)}
 
     def _is_gone(self, worker: str) -> bool:
-        """Whether a worker is gone. On this machine, its process shows it; elsewhere, only silence does."""
+        """Whether a worker is gone. On this machine, its process shows it; elsewhere, only silence does, or its own
+        word where it answers no questions."""
+        if worker in self._silent and worker in self._leaving:
+            return True
         if worker in self._mains:
             return self._status(worker) in (None, psutil.STATUS_ZOMBIE)
         return time.time() - self._signs[worker] > GONE
@@ -227,6 +237,7 @@ class Follower:
     def _gone(self, worker: str) -> None:
         sign = self._signs.pop(worker)
         self._mains.pop(worker, None)
+        self._silent.pop(worker, None)
         if self._pools.pop(worker, None) is not None:
             self._tell("gone", sign, worker=worker, lost=worker not in self._leaving)
         self._leaving.discard(worker)

@@ -71,7 +71,7 @@ def as_screen(numbers: Numbers, where: Address, most: int) -> Group:
         size = max(len(processes), busy)
         units = Text("■" * min(busy, UNITS), style="blue") + Text("□" * (min(size, UNITS) - min(busy, UNITS)))
         said = counted(len(processes), "thread" if processes[:1] == [None] else "process")
-        rows.add_row("worker", named(worker), units, f"{said}, {busy} busy")
+        rows.add_row("worker", named(worker), units, f"{said if processes else 'answers nothing'}, {busy} busy")
     if (hidden := len(history.pools) - ROWS) > 0:
         rows.add_row("", f"and {hidden} more workers")
     lines: list[RenderableType] = [Text(f"{where}   {shown(numbers.elapsed)}", style="bold"), head]

@@ -17,6 +17,7 @@ from lab.live.events import hearing
 from lab.live.follow import Follower
 from lab.live.history import History
 from lab.live.numbers import Numbers
+from lab.live.picture import rows
 from lab.live.view import as_line, as_screen
 from lab.probe.connection import ONCE
 
@@ -94,3 +95,44 @@ def test_messages_that_are_no_events(watched):
     assert watched.follower._unread - before >= 8
     event = RIGHT | {"type": "task-started", "timestamp": time.time()}
     assert [fact["fact"] for fact in watched.send(event)] == ["started"]
+
+
+def test_a_worker_that_sends_events_and_answers_nothing(monkeypatch):
+    """As one in another language does: it is shown, with what it runs, and gone when it says so, or is silent."""
+    follower = Follower(Celery("my_ml_app", broker="memory://", set_as_current=False), lambda: None)
+    monkeypatch.setattr(follower, "_answers", lambda *_: {})
+    monkeypatch.setattr(follower, "_switch_events_on", lambda *_: [])
+    history, start = History(), time.time()
+
+    def at(seconds, kind=None, worker="node@here", **fields):
+        """Let time pass; then an event comes, and a round of questions that nobody answers."""
+        monkeypatch.setattr(time, "time", lambda: start + seconds)
+        if kind:
+            follower._note({"type": kind, "hostname": worker, "timestamp": start + seconds} | fields)
+        follower._ask(None)
+        for fact in follower.facts():
+            history.note(json.loads(json.dumps(fact)))
+
+    def screen():
+        numbers, shown = Numbers(SimpleNamespace(history=history, take=lambda: [])), io.StringIO()
+        Console(file=shown, width=80).print(as_screen(numbers, "here", 1))
+        return shown.getvalue()
+
+    at(0, "worker-online")
+    at(1, "task-received", uuid="1")
+    at(1.5, "task-started", uuid="1")
+    assert not history.pools and len(history.running) == 1
+    at(4, "worker-heartbeat")
+    assert history.pools == {"node@here": []}
+    assert "node@here" in screen() and "answers nothing, 1 busy" in screen() and "No worker" not in screen()
+    at(5, "task-succeeded", uuid="1", runtime=3.5)
+    assert [[row.works[0].attempt.id for row in those] for those in rows(history).values()] == [["1"]]
+    assert "answers nothing, 0 busy" in screen()
+    at(6, "worker-offline")
+    assert not history.pools and history.incidents[-1][2] == "node@here ended"
+    at(10, "task-started", uuid="2", worker="other@here")
+    at(14)
+    assert history.pools == {"other@here": []}
+    at(26)
+    assert not history.pools and history.incidents[-1][2] == "other@here was lost"
+    assert [one.outcome for one in history.ended] == ["succeeded", "lost"]

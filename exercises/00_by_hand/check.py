@@ -14,6 +14,7 @@ from lab.course.kit import (
     Address,
     Desk,
     Fault,
+    NoRabbit,
     NothingListens,
     NotImportable,
     Program,
@@ -36,13 +37,6 @@ STATISTICS = 6  # seconds until the dashboard knows a new consumer; 1 on a Rabbi
 DEADLINE = 15
 PARTS = {"scheme": "protocol", "user": "user", "password": "password", "host": "machine", "port": "port"}
 PARTS |= {"virtual_host": "virtual host"}
-
-
-class NoRabbit(Wrong):
-    """This exercise needs RabbitMQ, but {found}."""
-
-    next = """`make rabbitmq` installs it. Then `make servers` starts it in terminal 1. Or skip this exercise, the only
-        one that needs RabbitMQ: `lab check 1`"""
 
 
 class OtherAddress(Wrong):

@@ -108,7 +108,7 @@ class Exercise:
         kinds = [one for one in vars(self._module).values() if isinstance(one, type) and issubclass(one, Wrong)]
         return {kind.__name__: kind for kind in kinds if kind.__module__ == self._module.__name__}
 
-    @property
+    @cached_property
     def states(self) -> dict[str, Callable[..., object]]:
         """The functions of states.py: they set up the stub, the reference, and each wrong state.
 

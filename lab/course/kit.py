@@ -12,8 +12,9 @@ have. Program runs a program of theirs, in any language, in a terminal; in_print
 printed.
 
 To ask servers: Address is a parsed URL; ask logs in there, answers says whether that works; get is HTTP; waiting,
-consumers, first_message, totals and dead look into queues; ask_workers is `celery inspect`; running is what a lab runs
-here. AWAY and ODD are what they raise when nobody answers, or something odd does. ANSWER is how many seconds they wait.
+consumers, first_message, totals and dead look into queues; findings says what is wrong in a message; ask_workers is
+`celery inspect`; running is what a lab runs here. AWAY and ODD are what they raise when nobody answers, or something
+odd does. ANSWER is how many seconds they wait.
 
 To start a server of the check's own: own_valkey, which ends however the check ends; free_port is where nobody listens.
 own_virtual_host is an empty part of the student's RabbitMQ; it raises NotAdministrator where they may not make one.
@@ -51,6 +52,7 @@ from lab.course.student import (
 from lab.course.wrong import (
     EndsItsProcess,
     NoContrast,
+    NoRabbit,
     NotConnected,
     NotReady,
     NotRegistered,
@@ -88,6 +90,7 @@ from lab.probe.login import (
     answers,
     ask,
 )
+from lab.probe.protocol import findings
 from lab.probe.queue import Totals, consumers, first_message, waiting
 from lab.probe.rabbitmq import BrokerFull, ManagementAway, totals
 from lab.probe.web import ODD, get

@@ -3,6 +3,13 @@
 from lab.fault import Wrong
 
 
+class NoRabbit(Wrong):
+    """This exercise needs RabbitMQ, but {found}."""
+
+    next = """`make rabbitmq` installs it. Then `make servers` starts it in terminal 1. Or skip this exercise: few need
+        RabbitMQ"""
+
+
 class NotRegistered(Wrong):
     """The app has no task called predict: it knows {tasks}."""
 

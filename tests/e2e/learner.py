@@ -6,6 +6,7 @@ import socket
 import socketserver
 import threading
 from contextlib import suppress
+from urllib.parse import quote
 
 import amqp
 from conftest import ROOT, free_port
@@ -16,6 +17,7 @@ from lab.probe.address import Address
 
 BROKER = "amqp://myuser:mypassword@localhost:5672//"  # the lecture's addresses, in the files as handed out
 RESULTS = "redis://localhost:6379/0"
+DASHBOARD = "localhost:15672"
 
 
 class Learner(Student):
@@ -75,8 +77,18 @@ class Learner(Student):
         self.broker, self.results = broker or self.broker, results or self.results
         for name, file in files.items():
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-            text = file.read_text().replace(BROKER, self.broker).replace(RESULTS, self.results)
-            (self.path / name).write_text(text)
+            (self.path / name).write_text(self.addressed(file.read_text()))
+
+    def addressed(self, text):
+        """A text of the lecture with this student's addresses: also the dashboard's, and the virtual host there."""
+        address = Address(self.broker)
+        own = {BROKER: self.broker, RESULTS: self.results, DASHBOARD: f"localhost:{address.port + 10000}"}
+        for lecture, mine in (own | {"%2F": quote(address.virtual_host, safe="")}).items():
+            text = text.replace(lecture, mine)
+        return text
+
+    def install(self):
+        """The packages of Node.js are there already."""
 
     def edit(self, name, old, new):
         """Change one place in a file of the student's."""
@@ -155,8 +167,8 @@ class Learner(Student):
         return "10.9.8.7:5672"
 
     @staticmethod
-    def forward(port):
-        """A port that leads to another one, as Docker's published ports do."""
+    def forward(port, at=None):
+        """A port that leads to another one, as Docker's published ports do; by default, any that is free."""
 
         class Forwarder(socketserver.BaseRequestHandler):
             def handle(self):
@@ -166,7 +178,7 @@ class Learner(Student):
                     pour(self.request, there)
                     back.join()
 
-        server = socketserver.ThreadingTCPServer(("127.0.0.1", free_port()), Forwarder)
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", at or free_port()), Forwarder)
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server.server_address[1]

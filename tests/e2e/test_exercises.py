@@ -94,7 +94,7 @@ def test_what_the_readme_shows_happens(learner, exercise):
             if number in terminals and terminals[number].isalive():
                 terminals[number].sendintr()
                 terminals[number].left()
-            command = re.sub(ID, task or "", command).replace("5699", str(port))
+            command = re.sub(ID, task or "", student.addressed(command)).replace("5699", str(port))
             terminals[number] = student.open("sh", "-c", f"exec {command}")
             terminals[number].timeout = TRIAL
             if "lab check" in command:
@@ -118,7 +118,8 @@ def test_the_checks_pass_in_the_repository_itself(with_rabbitmq):
     """
     for name in ("docker-compose.yml", "Dockerfile"):
         (with_rabbitmq.path / name).symlink_to(ROOT / name)
-    shutil.copy(ROOT / "exercises/17_later/solution/page.py", with_rabbitmq.path)
+    for file in ("17_later/solution/page.py", "18_any_language/solution/use_ml_app.sh"):
+        shutil.copy(ROOT / "exercises" / file, with_rabbitmq.path)
     with open(with_rabbitmq.path / "celeryconfig.py", "a") as configuration:
         configuration.write('task_default_queue = "predictions"\n')
     prompt = with_rabbitmq.open("python", "-m", "lab", "start", PREDICT_SECONDS="10")

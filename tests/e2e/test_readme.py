@@ -28,6 +28,7 @@ VARIES = {  # from run to run, and from machine to machine
     r"\d+(?= of 40 lost)": r"\d+",
     r"\d+ of 60 lost": r"\d+\s+of\s+\d+\s+lost",
     r"(?<=process.: )\d+": r"\d+",
+    r"(?<=process.:)\d+": r"\d+",
     r"(?<=process )\d+": r"\d+",
     r"(?<=held )\d+": r"\d+",
     r"\d+ predictions(?= at w)": r"\d+\s+predictions?",

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# The producer with curl alone: type a message, it becomes a task. With the id of a task: its state and result.
+API=${RABBITMQ_API:-http://myuser:mypassword@localhost:15672/api}
+VHOST=${RABBITMQ_VHOST:-%2F}
+RESULTS=${CELERY_RESULT_BACKEND:-redis://localhost:6379/0}
+set -o pipefail
+
+hex() { od -An -v -tx1 | tr -d ' \n'; }
+not_sent() { echo "Not sent: '${1:0:60}'. $2"; }
+
+send() {
+    id=$(head -c 16 /dev/urandom | hex)
+    # Each character as \uXXXX: then no quote, backslash or tab needs a rule of its own.
+    text=$(printf %s "$1" | iconv -f UTF-8 -t UTF-16BE 2>&- | hex | sed 's/..../\\u&/g') ||
+        { not_sent "$1" "It is not UTF-8."; return; }
+    body=$(printf '[[{"message": "%s"}], {}, {}]' "$text" | base64)
+    # The address comes from a file: it has the password in it, and everybody on a machine can list its commands.
+    answer=$(curl --config <(echo "url = \"$API/exchanges/$VHOST/amq.default/publish\"") -sS -m 5 --data @- 2>&1 <<END
+{"routing_key": "celery", "payload": "$body", "payload_encoding": "base64", "properties": {
+  "content_type": "application/json", "content_encoding": "utf-8", "delivery_mode": 2,
+  "headers": {"lang": "sh", "task": "my_ml_app.predict", "id": "$id"}}}
+END
+    ) # which RabbitMQ answers when it has confirmed the message; routed is false without a queue
+    [ "$answer" = '{"routed":true}' ] && echo "Sent as task $id" ||
+        not_sent "$1" "Check that RabbitMQ runs, and has a queue celery. It said: $answer"
+}
+
+look() {
+    curl -sS -m 5 "dict://$(cut -d / -f 3 <<<"$RESULTS")/GET:celery-task-meta-$1" 2>&1 | sed -En '
+        s/^\{"status": "([A-Z]*)", "result": (.*), "traceback": .*/\1: \2/p; s/^\$-1.*/Nothing is stored yet./p
+        s/^(-[A-DF-Z]|curl: ).*/Ask again later. &/p'
+}
+
+[ "$1" ] && { look "$1"; exit; }
+while IFS= read -r -e -p "Enter a message: " line || [ "$line" ]; do
+    [[ $line =~ ^[[:space:]]*exit[[:space:]]*$ ]] && exit
+    [[ $line =~ [^[:space:]] ]] && send "$line"
+done
+echo

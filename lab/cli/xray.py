@@ -164,8 +164,9 @@ def how_over(life: "Life", recording: "XRay") -> str | None:
         return None
     if not recording.knows_results:
         return "Its life is over."
-    why = "" if life.leaves_result else ": it asks for none (ignore_result)"
-    return f"Its life is over, and no result is stored{why}."
+    if not life.leaves_result:
+        return "Its life is over, without a result: it asks for none (ignore_result)."
+    return "Its life is over, and no result was seen to be stored."
 
 
 def waits_for(life: "Life | None", recording: "XRay", numbers: Any) -> str:

@@ -84,7 +84,7 @@ class Source(threading.Thread):
             except Fault as fault:
                 self.fault = fault
             except AWAY as error:
-                self.fault = Fault(f"The server does not answer: {error}")
+                self.fault = Fault(f"The server does not answer: {error}".rstrip("."))
             except Exception:  # what a client raises that cannot read a message: it begins anew behind that
                 self.unread += 1
             self._ready.set()

@@ -78,6 +78,11 @@ class Follower:
             while True:
                 yield self._told.get_nowait()
 
+    def count_too(self, queue: object) -> None:
+        """Count the messages of this queue too, from now on."""
+        if is_name(queue) and len(self._queues) < QUEUES:
+            self._queues.add(queue)
+
     def _tell(self, kind: str, at: float | None = None, **details: Any) -> None:
         fact = {"time": round(at or time.time(), 4), "fact": kind, **details}
         if is_fact(fact):
@@ -137,7 +142,7 @@ class Follower:
         elif group == "task" and kind in KINDS:
             details = {"id": event.get("uuid")}
             if kind == "sent":
-                self._count_too(event.get("queue"))
+                self.count_too(event.get("queue"))
             else:
                 self._signs[worker] = time.time()
                 details["worker"] = worker
@@ -148,10 +153,6 @@ class Follower:
             if kind == "rejected":
                 details["requeue"] = event.get("requeue")
             self._tell(kind, event["timestamp"], **details)
-
-    def _count_too(self, queue: object) -> None:
-        if is_name(queue) and len(self._queues) < QUEUES:
-            self._queues.add(queue)
 
     def _call_roll(self, connection: Connection | None) -> None:
         """Find all workers, even those without heartbeats, and make them send events. Raises Fault."""
@@ -184,7 +185,7 @@ class Follower:
             names = [queue["name"] for queue in queues]
             self._tell("takes", worker=worker, queues=names)
             for name in names:
-                self._count_too(name)
+                self.count_too(name)
 
     def _answers(self, connection: Connection | None, command: str, workers: list[str]) -> dict[str, Any]:
         return ask_workers(self._app, command, workers, HEARING, connection)

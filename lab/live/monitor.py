@@ -22,8 +22,6 @@ from lab.probe.web import ODD
 IDS = 10_000  # messages that are remembered
 LINE = re.compile(rb'\d+\.\d+ \[(\d+) (\S+)\] "(\w+)"(.*)', re.DOTALL)
 ARGUMENT = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
-ESCAPE = re.compile(rb"\\(x[0-9a-f]{2}|.)", re.DOTALL)
-ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b"}
 NO_ENVELOPE = "It is not what Kombu writes into Redis: a dictionary with properties, headers and body, as JSON."
 SEPARATOR = "\x06\x16"  # Kombu's, between a queue's name and a priority
 
@@ -147,11 +145,8 @@ class Monitor(Source):
 
 
 def unescaped(text: bytes) -> bytes:
-    """What Redis wrote with escapes as in C, as it was."""
-    return ESCAPE.sub(
-        lambda found: bytes.fromhex(found[1][1:].decode()) if len(found[1]) == 3 else ESCAPES.get(found[1], found[1]),
-        text,
-    )
+    """What Redis wrote in letters of ASCII, with the escapes of C, as it was."""
+    return text.decode("unicode_escape").encode("latin-1")
 
 
 def held(value: bytes) -> bytes:

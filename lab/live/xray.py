@@ -44,7 +44,7 @@ MESSAGES = 1000  # whose facts are kept
 REFUSAL = 2  # seconds after which a worker that has a message, and says nothing, has thrown it away
 ENDS = {"succeeded", "failed", "revoked"}
 FINAL = {"SUCCESS", "FAILURE", "REVOKED"}  # states of results
-FIRST, LATE = 0.02, 0.01  # seconds that a copy may come late: of the message, and of its way to a worker
+LATE = 0.03  # seconds that the copy may come late with which a message goes to a worker
 READY = 5  # seconds until workers send events; one, where the broker answers
 CONFIRMS = 6  # seconds after which RabbitMQ's dashboard knows what a channel has asked for; it collects every 5
 LINE = 10_000_000  # characters of a fact in a file
@@ -98,7 +98,7 @@ class Life:
         return sorted(self.facts[number:], key=self._moment)
 
     def _moment(self, fact: Fact) -> float:
-        return fact["time"] - (FIRST if fact is self.copy else LATE if fact["fact"] == "taken" else 0)
+        return 0 if fact is self.copy else fact["time"] - (LATE if fact["fact"] == "taken" else 0)
 
     @property
     def is_lost(self) -> bool:
@@ -109,7 +109,7 @@ class Life:
     def end(self) -> Fact | None:
         """The fact with which it ended; None while it goes on."""
         end = None
-        for fact in self.facts:
+        for fact in self.since(0):
             kind = fact["fact"]
             if kind in ENDS or (kind == "rejected" and not fact["requeue"]) or is_dead(fact):
                 end = fact
@@ -224,6 +224,8 @@ class XRay(Recording):
         """Keep a fact about a message, and write it down."""
         self._file.write(json.dumps(fact, default=str) + "\n")
         self._add(fact["id"], fact)
+        for queue in fact.get("queues", ()):
+            self._follower.count_too(queue)
 
     def _add(self, task: str, fact: Fact) -> None:
         self.lives.setdefault(task, Life(task)).facts.append(fact)

@@ -20,13 +20,12 @@ def sent(queues=("celery",), **more):
     return message(PROPERTIES, headers, b"[[],{},{}]", exchange="", keys=["celery"], queues=list(queues), **more)
 
 
-def life(*kinds, first=None):
+def life(*kinds, first=None, seconds=1):
     facts = [first or sent()]
+    more = {"id": "1", "worker": "w@here", "why": "x", "runtime": 1.0, "requeue": False, "status": "SUCCESS"}
     for kind in kinds:
-        more = {"worker": "w@here", "why": "x", "runtime": 1.0, "requeue": False, "status": "SUCCESS"}
-        facts.append(
-            kind if isinstance(kind, dict) else {"time": facts[-1]["time"] + 1, "fact": kind, "id": "1"} | more
-        )
+        fact = kind if isinstance(kind, dict) else {"fact": kind} | more
+        facts.append(fact | {"time": facts[-1]["time"] + seconds})
     return Life("1", facts)
 
 
@@ -66,10 +65,10 @@ def test_a_message_to_no_queue_is_lost():
 
 def test_a_message_that_a_worker_throws_away_is_told_from_one_that_it_runs():
     first = sent(headers={"expires": "soon"})
-    past = {"time": first["time"] - 60, "fact": "taken", "id": "1", "by": "x"}
-    assert life(past, first=first).is_refused
-    assert not life(past, "received", first=first).is_refused
-    assert not life(past).is_refused
+    assert life("taken", first=first, seconds=-60).is_refused
+    assert not life("taken", first=first).is_refused
+    assert not life("taken", "received", first=first, seconds=-60).is_refused
+    assert not life("taken", seconds=-60).is_refused
 
 
 def test_what_is_said_of_a_life():

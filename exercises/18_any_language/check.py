@@ -22,11 +22,9 @@ from lab.course.kit import (
     Address,
     Desk,
     NoRabbit,
-    NothingListens,
     NotImportable,
     Program,
     Wrong,
-    ask,
     counted,
     findings,
     free_port,
@@ -250,7 +248,7 @@ KINDS = {"content type": NoContentType, "id": NoId, "delivery mode": NotPersiste
 
 def check(desk: Desk) -> Iterator[str]:
     files = written(desk.folder)
-    product, broker = rabbitmq(desk)
+    product, broker = desk.rabbitmq()
     yield f"broker: {product} at {broker}, in a virtual host of the check's own"
     place = broker, running.dashboard(broker)
     refusing = {"max_length": 0, "overflow": "reject-publish"}
@@ -484,20 +482,6 @@ def is_untouched(file, stub):
 def is_program(file, stubs):
     """Whether a file is to be run: its first line says how, or it may be executed, or it was one when handed out."""
     return file.read_bytes().startswith(b"#!") or os.access(file, os.X_OK) or file.name in stubs
-
-
-def rabbitmq(desk):
-    """Name and version of RabbitMQ, and its Address. Raises NoRabbit, and what else can be wrong with an address."""
-    address = Address(desk.configuration.broker_url)
-    if stand_in := running.join(address.url):
-        raise NoRabbit(found=f"Valkey is used instead, at {stand_in}")
-    try:
-        product = ask(address.url)
-    except NothingListens:
-        raise NoRabbit(found=f"nothing listens at {address.host}:{address.port}") from None
-    if not address.is_rabbitmq:
-        raise NoRabbit(found=f"celeryconfig.py has the address of {product}")
-    return product, address
 
 
 def judged(file, message, line):

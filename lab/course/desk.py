@@ -18,6 +18,7 @@ from lab.course import student
 from lab.course.prediction import CHECKS, Prediction, is_of_a_check
 from lab.course.student import TASK
 from lab.course.wrong import (
+    NoRabbit,
     NotConnected,
     NotReady,
     NotRegistered,
@@ -38,7 +39,7 @@ from lab.live.events import HEARING, Event, hearing, switch_events_on
 from lab.messages import send, take_back
 from lab.probe.address import PORTS, Address
 from lab.probe.connection import AWAY, ONCE
-from lab.probe.login import ask
+from lab.probe.login import NothingListens, ask
 from lab.probe.queue import Totals, consumers, first_message, flaw, in_short, ready_and_unacked, waiting
 from lab.probe.rabbitmq import BrokerFull, ManagementAway, alarm, management
 from lab.probe.wait import Answer, unhurried, wait_until
@@ -113,6 +114,19 @@ class Desk:
         options = self.app.amqp.router.route({}, self.task.name)
         queue = getattr(self.task, "queue", None) or options.get("queue") or self.app.conf.task_default_queue
         return getattr(queue, "name", queue)
+
+    def rabbitmq(self) -> tuple[str, Address]:
+        """Name and version of the student's RabbitMQ, and its Address. Raises NoRabbit, and what ask() raises."""
+        address = Address(self.configuration.broker_url)
+        if stand_in := running.join(address.url):
+            raise NoRabbit(found=f"Valkey is used instead, at {stand_in}")
+        try:
+            product = ask(address.url)
+        except NothingListens:
+            raise NoRabbit(found=f"nothing listens at {address.host}:{address.port}") from None
+        if not address.is_rabbitmq:
+            raise NoRabbit(found=f"celeryconfig.py has the address of {product}")
+        return product, address
 
     def other_ports(self, address: Address) -> list[int]:
         """Other ports at which the broker may be: the lab's in this folder, the dashboard's minus 10000, the

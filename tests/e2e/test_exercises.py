@@ -118,7 +118,13 @@ def test_the_checks_pass_in_the_repository_itself(with_rabbitmq):
     """
     for name in ("docker-compose.yml", "Dockerfile"):
         (with_rabbitmq.path / name).symlink_to(ROOT / name)
-    for file in ("17_later/solution/page.py", "18_any_language/solution/use_ml_app.sh"):
+    (with_rabbitmq.path / "node_modules").symlink_to(ROOT / ".venv/node/node_modules")
+    solutions = (
+        "17_later/solution/page.py",
+        "18_any_language/solution/use_ml_app.sh",
+        "19_node_worker/solution/worker.mjs",
+    )
+    for file in solutions:
         shutil.copy(ROOT / "exercises" / file, with_rabbitmq.path)
     with open(with_rabbitmq.path / "celeryconfig.py", "a") as configuration:
         configuration.write('task_default_queue = "predictions"\n')

@@ -5,6 +5,7 @@ import os
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +15,8 @@ from lab.cli.terminal import columns, tell
 from lab.fault import printable
 
 if TYPE_CHECKING:
-    from lab.live.history import Fact  # which imports nothing slow, but lab.live.xray imports Celery
+    from lab.live.history import Fact  # these import Celery: the command does so when it needs them
+    from lab.live.numbers import Numbers
     from lab.live.xray import Life, XRay
 
 WIDTH = 79  # columns, where the terminal does not have fewer
@@ -42,41 +44,39 @@ def xray(task_id: str | None) -> None:
     """
     from lab.course.desk import Desk
     from lab.live.numbers import Numbers
-    from lab.live.xray import XRay, kept, now
+    from lab.live.xray import XRay, known
     from lab.probe.login import ask
     from lab.run import running
     from lab.run.folder import Folder
 
-    desk, runs = Desk(), Folder().data("runs")
+    desk, runs, over = Desk(), Folder().data("runs"), False
     ask(desk.app.conf.broker_url)
-    known = kept(runs, task_id) if task_id else []
-    if task_id:
-        known += [
-            fact for fact in now(desk.app, desk.queue, task_id) if fact["fact"] not in {one["fact"] for one in known}
-        ]
-    broker = desk.broker
+    facts = known(desk.app, desk.queue, runs, task_id) if task_id else []
     tell("Ctrl-C ends this.")
-    recording = XRay(desk.app, desk.queue, lambda: running.dashboard(broker), runs)
-    try:
-        with recording:
-            for fact in known:
-                recording.keep(fact)
-            if task_id and not known:
-                tell(f"Nobody knows {printable(task_id)} yet. As soon as it is sent, its life is shown here.")
-            elif not task_id:
-                tell("Send a message now, in terminal 3: `python use_ml_app.py`")
-            if task_id and broker.is_rabbitmq and not any(fact["fact"] == "message" for fact in known):
-                say("RabbitMQ gives no copy of what waits in a queue already: start `lab xray`, and then send.")
-            for problem in recording.problems:
-                say(problem)
-            follow(recording, Numbers(recording), task_id)
-    except KeyboardInterrupt:
+    recording = XRay(desk.app, desk.queue, lambda: running.dashboard(desk.broker), runs)
+    with suppress(KeyboardInterrupt), recording:
+        for fact in facts:
+            recording.keep(fact)
+        if not task_id:
+            tell("Send a message now, in terminal 3: `python use_ml_app.py`")
+        elif not facts:
+            tell(f"Nobody knows {printable(task_id)} yet. As soon as it is sent, its life is shown here.")
+        if task_id and desk.broker.is_rabbitmq and not any(fact["fact"] == "message" for fact in facts):
+            say("RabbitMQ gives no copy of what waits in a queue already: start `lab xray`, and then send.")
+        for problem in recording.problems:
+            say(problem)
+        follow(recording, Numbers(recording), task_id)
+        over = True
+    if recording.fault and desk.broker.is_rabbitmq:
+        host = printable(desk.broker.virtual_host)
+        say(f"{recording.fault} Perhaps it still makes copies: `rabbitmqctl trace_off -p {host}` ends that.")
+    if not over:
         tell()
         tell(f"What was seen is kept: {os.path.relpath(recording.path)}" if recording.happened else "Nothing was seen.")
         sys.exit(130)
 
 
-def follow(recording: "XRay", numbers: Any, task_id: str | None) -> None:
+def follow(recording: "XRay", numbers: "Numbers", task_id: str | None) -> None:
     """Show the life of a message until it is over."""
     life, shown, said, at = None, list[Any](), "", 0.0
     news = time.monotonic()
@@ -140,15 +140,16 @@ def sent(fact: "Fact", by: str, is_again: bool) -> list[tuple[str, str]]:
         return [("sent again", f"to {queues}, by {by} (retry {printable(headers.get('retries') or 0)})")]
     where = f"in {queues}" if queues else "in no queue"
     if queues and fact.get("before") is not None:
-        where += f", behind {fact['before']} others" if fact["before"] else ", before all others"
+        where += f", behind {printable(fact['before'])} others" if fact["before"] else ", before all others"
     return [("sent", f"by {by}"), ("in the broker", where)]
 
 
 def how_over(life: "Life", recording: "XRay") -> str | None:
     """Why a life is over, and how it may go on, in sentences; None while it is not."""
-    if life.is_lost:
-        keys = " or ".join(repr(printable(key)) for key in life.facts[0].get("keys", []))
-        return f"It is lost: no queue is called {keys}. RabbitMQ says that only to a sender that asks (mandatory)."
+    if life.copy and life.is_lost:
+        keys, exchange = " or ".join(repr(printable(key)) for key in life.copy["keys"]), life.copy.get("exchange")
+        where = f"is bound to the exchange {printable(exchange)!r} with the key" if exchange else "is called"
+        return f"It is lost: no queue {where} {keys}. RabbitMQ says that only to a sender that asks (mandatory)."
     if life.copy and life.copy.get("channel") and not life.has("confirmed"):
         return None
     if life.is_refused:
@@ -169,7 +170,7 @@ def how_over(life: "Life", recording: "XRay") -> str | None:
     return "Its life is over, and no result was seen to be stored."
 
 
-def waits_for(life: "Life | None", recording: "XRay", numbers: Any) -> str:
+def waits_for(life: "Life | None", recording: "XRay", numbers: "Numbers") -> str:
     """What a life waits for, in a sentence."""
     if recording.fault:
         return recording.fault
@@ -201,8 +202,8 @@ def show_message(fact: "Fact") -> None:
     row("message", f"{printable(headers.get('task', 'no task'), VALUE)}, {printable(fact['id'])}")
     origin, lang = (printable(headers.get(name, "unknown"), VALUE) for name in ("origin", "lang"))
     row("sender", f"origin {origin}, lang {lang}")
-    keys = ", ".join(repr(printable(key)) for key in fact.get("keys", []))
-    row("address", f"exchange {printable(fact.get('exchange'))!r}, routing key {keys}")
+    keys, exchange = ", ".join(repr(printable(key)) for key in fact["keys"]), printable(fact.get("exchange") or "")
+    row("address", f"exchange {exchange!r}, routing key {keys}")
     for name, those in (("properties", fact["properties"]), ("headers", headers)):
         row(name, "" if those else "none")
         for key, value in list(those.items())[:PARTS]:
@@ -219,7 +220,7 @@ def show_message(fact: "Fact") -> None:
 
 def row(name: str, text: str) -> None:
     """A text behind a name, in as many lines as it needs."""
-    lines = textwrap.wrap(text, max(min(columns(), WIDTH) - NAME - 1, 20)) or [""]
+    lines = textwrap.wrap(text, max(min(columns(), WIDTH) - NAME - 1, 20), break_on_hyphens=False) or [""]
     tell(f"{name:<{NAME}} " + f"\n{'':{NAME + 1}}".join(lines))
 
 

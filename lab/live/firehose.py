@@ -27,10 +27,11 @@ class NoTracing(Wrong):
 
 
 @contextmanager
-def traced(broker: Address, dashboard: str | None) -> Iterator[None]:
+def traced(broker: Address, dashboard: str | None, is_ours: bool = False) -> Iterator[bool]:
     """Let RabbitMQ publish copies until this block ends; then all is as before, unless another x-ray still needs them.
 
-    Raises NoTracing.
+    Yields whether an x-ray has switched them on, which is_ours says of an earlier block that could not end well. Raises
+    NoTracing.
     """
     import httpx  # late, as in lab/probe/web.py
 
@@ -56,11 +57,11 @@ def traced(broker: Address, dashboard: str | None) -> Iterator[None]:
     kept = {"description": before.get("description") or "", "tags": ",".join(before.get("tags") or [])}
     if before.get("default_queue_type") not in (None, "undefined"):
         kept["default_queue_type"] = before["default_queue_type"]
-    is_ours = not before["tracing"] or others()
+    is_ours = is_ours or not before["tracing"] or others()
     try:
         if not before["tracing"]:
             api("PUT", f"vhosts/{host}", kept | {"tracing": True})
-        yield
+        yield is_ours
     finally:
         if is_ours and not others():
             api("PUT", f"vhosts/{host}", kept | {"tracing": False})
@@ -72,9 +73,10 @@ class Firehose(Source):
     def __init__(self, app: Celery, dashboard: str | None, queue: str, note: Callable[[Fact], None]):
         super().__init__(note)
         self._broker, self._dashboard, self._queue = Address(app.conf.broker_url), dashboard, queue
+        self._is_ours = False
 
     def listen(self) -> None:
-        with traced(self._broker, self._dashboard):
+        with traced(self._broker, self._dashboard, self._is_ours) as self._is_ours:
             connection = rabbitmq(self._broker)
             try:
                 connection.connect()
@@ -84,12 +86,13 @@ class Firehose(Source):
                 for key in ("publish.#", "deliver.#"):
                     channel.queue_bind(queue, "amq.rabbitmq.trace", key)
                 self._seen: list[tuple[str, amqp.Message]] = []
-                channel.basic_consume(queue, callback=self._see, no_ack=True)
+                consumer = channel.basic_consume(queue, callback=self._see, no_ack=True)
                 while self._goes_on():
                     with suppress(TimeoutError):
                         connection.drain_events(timeout=LOOK)
                     while self._seen:
                         self._tell(connection, *self._seen.pop(0))
+                channel.basic_cancel(consumer)
                 channel.queue_delete(queue)
                 connection.close()
             finally:

@@ -74,7 +74,7 @@ class Monitor(Source):
         if act:
             try:
                 act(database, who, *(unescaped(one) for one in ARGUMENT.findall(found[4])))
-            except (*ODD, TypeError):
+            except ODD:
                 self.unread += 1
 
     def _on_lpush(self, database: str, who: str, key: bytes, *items: bytes) -> None:
@@ -178,6 +178,6 @@ def envelope(item: bytes, queue: str, **where: Any) -> Fact:
         route = properties.pop("delivery_info", None) or {}
         where |= {"exchange": route.get("exchange"), "keys": [route.get("routing_key")]}
         return message(properties, headers, body, queues=[queue], **where)
-    except (*ODD, RecursionError):
-        found = message({}, {}, item, queues=[queue], **where)
+    except ODD:
+        found = message({}, {}, item, keys=[queue], queues=[queue], **where)
         return found | {"findings": [["envelope", NO_ENVELOPE, ENDS]]}

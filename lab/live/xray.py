@@ -58,16 +58,25 @@ def is_table(value: object) -> bool:
     return isinstance(value, dict)
 
 
+def is_list(value: object) -> bool:
+    return isinstance(value, list)
+
+
+def is_bool_or_none(value: object) -> bool:
+    return value is None or isinstance(value, bool)
+
+
 OWN: dict[str, Fields] = {  # kinds of facts that a History does not know
     "message": {
         "properties": is_table,
         "headers": is_table,
         "findings": are_findings,
+        "keys": is_list,
         "queues": are_names,
         "body": is_text,
         "size": is_number,
     },
-    "confirmed": {},
+    "confirmed": {"is": is_bool_or_none},
     "taken": {},
     "runs": {"process": is_number_or_none, "worker": is_name},
     "acknowledged": {},
@@ -290,6 +299,13 @@ def is_of_a_life(fact: Any) -> bool:
         return True
     kind = fact.get("fact") if isinstance(fact, dict) else None
     return isinstance(kind, str) and kind in OWN and has(fact, time=is_number, id=is_name, **OWN[kind])
+
+
+def known(app: Celery, queue: str, folder: Path, task: str) -> list[Fact]:
+    """What is known about a message: what an earlier x-ray has kept, and what can be asked now."""
+    found = kept(folder, task)
+    kinds = {fact["fact"] for fact in found}
+    return found + [fact for fact in now(app, queue, task) if fact["fact"] not in kinds]
 
 
 def now(app: Celery, queue: str, task: str) -> Iterator[Fact]:

@@ -3,7 +3,7 @@
 API=${RABBITMQ_API:-http://myuser:mypassword@localhost:15672/api}
 VHOST=${RABBITMQ_VHOST:-%2F}
 RESULTS=${CELERY_RESULT_BACKEND:-redis://localhost:6379/0}
-set -o pipefail
+set -o pipefail; [ -t 0 ] || LC_ALL=C # what comes from a file may be no UTF-8
 
 hex() { od -An -v -tx1 | tr -d ' \n'; }
 not_sent() { echo "Not sent: '${1:0:60}'. $2"; }

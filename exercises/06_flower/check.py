@@ -87,6 +87,7 @@ def check(desk: Desk) -> Iterator[str]:
     flower = desk.flower
     if (said := page(flower, "/healthcheck").text) != "OK":
         raise NotFlower(flower=flower, found=f"its health is {said[:40]!r}")
+    page(flower, "/workers")  # which is locked where there is a password: its health is not
     if listens_everywhere(flower):
         raise OpenToTheNetwork(flower=flower)
     worker, theirs = desk.worker, broker_of(flower)

@@ -181,7 +181,7 @@ def not_there(desk):
     """Why a prediction that has ended has no result here, as a Wrong."""
     worker, ours = desk.worker, maybe_sanitize_url(desk.app.conf.result_backend)
     theirs = (desk.inspect("report") or {}).get("ok", "").partition("results:")[2].split("\n")[0]
-    if theirs and theirs != ours:
+    if theirs and theirs.rstrip("/") != ours.rstrip("/"):
         return OtherBackend(worker=worker.name, theirs=theirs, ours=ours)
     return NotShared(worker=worker.name, ours=ours)
 

@@ -58,9 +58,12 @@ def suspended(student):
 
 
 def no_limit(student):
-    """Zero, for none ahead; but it means no limit."""
+    """Zero, for none ahead; but it means no limit. As in Docker, the file here does not say so."""
     _seen(student)
-    student.worker("-n", "w1@%h", "--prefetch-multiplier=0")
+    student.edit("celeryconfig.py", "worker_prefetch_multiplier = 1", "worker_prefetch_multiplier = 0")
+    student.worker("-n", "w1@%h")
+    student.edit("celeryconfig.py", "worker_prefetch_multiplier = 0", "worker_prefetch_multiplier = 1")
+    os.utime(student.path / "celeryconfig.py", (0, 0))
 
 
 def still_hoards(student):

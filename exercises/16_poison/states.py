@@ -56,9 +56,9 @@ def _with(student, line):
 
 
 def refuses_all(student):
-    """`check` takes the place of `handle`, and not the place before it."""
+    """What it is given of the worker's tasks is nothing."""
     student.solve()
-    student.edit("guard.py", "                handle(message)\n", "")
+    student.edit("guard.py", "check(message, self.strategies)", "check(message, {})")
 
 
 def buries_at_break(student):
@@ -89,9 +89,10 @@ def limits_swapped(student):
 
 
 def ended_by_it(student):
-    """By the worker without a guard, which has ended."""
+    """By the worker without a guard, which has ended: it had made the queue."""
     student.solve()
-    student.run("python", "poison.py", "malformed")
+    headers = {"task": "my_ml_app.predict", "id": "malformed"}
+    student.publish("[]", content_type="application/json", content_encoding="utf-8", headers=headers)
 
 
 def stale_code(student):

@@ -17,7 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from conftest import Student, eventually, free_port
+from conftest import free_port
+from e2e.student import Student, eventually
 
 from lab.probe.workers import workers
 

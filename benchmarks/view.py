@@ -16,7 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from conftest import Student, eventually, free_port
+from conftest import free_port
+from e2e.student import Student, eventually
 
 from lab.probe.workers import workers
 

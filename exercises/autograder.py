@@ -7,9 +7,11 @@ import subprocess
 from pathlib import Path
 
 LAB, HANDED_IN = Path(__file__).parent, Path.cwd()
+HTTP = "exercises/20_http/stub/requirements-http.txt"
 
 for command in (
     ["sh", "lab/setup/install.sh", "requirements.txt"],
+    [".venv/bin/python", "-m", "pip", "install", "--quiet", "--constraint=constraints.txt", f"--requirement={HTTP}"],
     ["sh", "lab/setup/rabbitmq.sh"],
     [".venv/bin/lab", "grade", HANDED_IN, "--result", HANDED_IN / "result.json"],
 ):

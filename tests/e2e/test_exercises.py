@@ -85,16 +85,18 @@ def test_what_the_readme_shows_happens(learner, exercise):
     """Each command in the terminal that its README names; what ran there before is ended with Ctrl-C."""
     student = learner(exercise)
     student.solve()
-    terminals, task, port = {}, None, free_port()  # for a server of the README's own
+    terminals, task = {}, None
+    ports = {port: str(free_port()) for port in ("5699", "8000")}  # of servers of the README's own
     if (student.path / "promise.py").exists():
-        student.edit("promise.py", "5699", str(port))
+        student.edit("promise.py", "5699", ports["5699"])
     blocks = list(commands(exercise.text("README.md")))
     for position, (number, command, promised) in enumerate(blocks, 1):
         if command:
             if number in terminals and terminals[number].isalive():
                 terminals[number].sendintr()
                 terminals[number].left()
-            command = re.sub(ID, task or "", student.addressed(command)).replace("5699", str(port))
+            command = re.sub("|".join(ports), lambda port: ports[port[0]], command)
+            command = re.sub(ID, task or "", student.addressed(command))
             terminals[number] = student.open("sh", "-c", f"exec {command}")
             terminals[number].timeout = TRIAL
             if "lab check" in command:
@@ -119,12 +121,14 @@ def test_the_checks_pass_in_the_repository_itself(with_rabbitmq):
     for name in ("docker-compose.yml", "Dockerfile"):
         (with_rabbitmq.path / name).symlink_to(ROOT / name)
     (with_rabbitmq.path / "node_modules").symlink_to(ROOT / ".venv/node/node_modules")
-    solutions = (
+    files = (
         "17_later/solution/page.py",
         "18_any_language/solution/use_ml_app.sh",
         "19_node_worker/solution/worker.mjs",
+        "20_http/solution/api.py",
+        "20_http/stub/waiting.py",
     )
-    for file in solutions:
+    for file in files:
         shutil.copy(ROOT / "exercises" / file, with_rabbitmq.path)
     with open(with_rabbitmq.path / "celeryconfig.py", "a") as configuration:
         configuration.write('task_default_queue = "predictions"\n')

@@ -137,7 +137,8 @@ def sent(fact: "Fact", by: str, is_again: bool) -> list[tuple[str, str]]:
     if fact.get("given_back"):
         return [("given back", f"to {queues}, by {by}")]
     if is_again:
-        return [("sent again", f"to {queues}, by {by} (retry {printable(headers.get('retries') or 0)})")]
+        retry = f" (retry {printable(headers['retries'])})" if headers.get("retries") else ""
+        return [("sent again", f"to {queues}, by {by}{retry}")]
     where = f"in {queues}" if queues else "in no queue"
     if queues and fact.get("before") is not None:
         where += f", behind {printable(fact['before'])} others" if fact["before"] else ", before all others"
@@ -172,10 +173,14 @@ def how_over(life: "Life", recording: "XRay") -> str | None:
 
 def waits_for(life: "Life | None", recording: "XRay", numbers: "Numbers") -> str:
     """What a life waits for, in a sentence."""
+    from lab.probe.protocol import ENDS
+
     if recording.fault:
         return recording.fault
     if life is None:
         return "Nothing was sent yet."
+    if life.fate == ENDS and life.has("taken") and not life.has("received"):
+        return "It ends each worker that takes it, and comes back. `celery -A my_ml_app purge` empties the queue."
     if numbers.trouble:
         return numbers.trouble
     headers = life.copy["headers"] if life.copy else {}
@@ -211,7 +216,7 @@ def show_message(fact: "Fact") -> None:
         if len(those) > PARTS:
             row("", f"and {len(those) - PARTS} more")
     row("body", f"{fact['size']} bytes: {printable(fact['body'], BODY)}")
-    found = [Finding(*map(str, one)) for one in fact["findings"]]
+    found = [Finding(*one) for one in fact["findings"]]
     for one in found:
         row(f"✗ {printable(one.part)}", printable(one.sentence, BODY))
     row("" if found else "✓ protocol 2", fate(found) if found else "nothing is missing")

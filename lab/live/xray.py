@@ -34,7 +34,7 @@ from lab.live.recording import Recording
 from lab.probe.address import Address
 from lab.probe.connection import ANSWER, AWAY, ONCE
 from lab.probe.dead import DEAD
-from lab.probe.protocol import REFUSED
+from lab.probe.protocol import REFUSED, Finding, fate
 from lab.probe.rabbitmq import management
 from lab.probe.wait import wait_until
 from lab.probe.web import ODD
@@ -51,7 +51,9 @@ LINE = 10_000_000  # characters of a fact in a file
 
 
 def are_findings(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, list) and len(one) == 3 for one in value)
+    return isinstance(value, list) and all(
+        isinstance(one, list) and len(one) == 3 and all(map(is_text, one)) for one in value
+    )
 
 
 def is_table(value: object) -> bool:
@@ -132,13 +134,17 @@ class Life:
         return any(fact["fact"] in kinds for fact in self.facts)
 
     @property
+    def fate(self) -> str:
+        """What a worker makes of it, as far as its parts say that."""
+        return fate([Finding(*one) for one in self.copy["findings"]]) if self.copy else ""
+
+    @property
     def is_refused(self) -> bool:
         """Whether a worker has thrown it away: it tells nobody but its log."""
         taken = [fact["time"] for fact in self.facts if fact["fact"] == "taken"]
         if not taken or self.has("received", "started", *ENDS):
             return False
-        refused = next((fate for _, _, fate in (self.copy or {"findings": []})["findings"] if fate), "") == REFUSED
-        return refused and time.time() - taken[-1] > REFUSAL
+        return self.fate == REFUSED and time.time() - taken[-1] > REFUSAL
 
     @property
     def leaves_result(self) -> bool:

@@ -1,12 +1,13 @@
 """The life of a message, put together from facts; what Redis repeats to MONITOR, read. Without servers."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from lab.cli.xray import steps
+from lab.cli.xray import steps, waits_for
 from lab.live.copies import message
 from lab.live.monitor import ARGUMENT, LINE, envelope, unescaped
 from lab.live.xray import Life, is_of_a_life, kept
@@ -69,6 +70,13 @@ def test_a_message_that_a_worker_throws_away_is_told_from_one_that_it_runs():
     assert not life("taken", first=first).is_refused
     assert not life("taken", "received", first=first, seconds=-60).is_refused
     assert not life("taken", seconds=-60).is_refused
+
+
+def test_a_message_that_ends_workers_is_said_to():
+    first = message({}, {"task": "x", "id": "1"}, b"5", exchange="", keys=["celery"], queues=["celery"])
+    recording, numbers = SimpleNamespace(fault=None), SimpleNamespace(trouble="No worker answers.")
+    assert waits_for(life("taken", first=first), recording, numbers).startswith("It ends each worker that takes it")
+    assert waits_for(life(first=first), recording, numbers) == "No worker answers."
 
 
 def test_what_is_said_of_a_life():

@@ -27,17 +27,30 @@ SERVERS = ["python", "-m", "lab", "servers"]
 START = ["python", "-m", "lab", "start"]
 
 
-@pytest.fixture
-def own_node():
+@contextmanager
+def node(name):
     """A student with a RabbitMQ of their own, which does not run yet.
 
-    In a folder outside of pytest's own: that one is closed to other users, each time a pytest begins.
+    In a folder of that name outside of pytest's own: that one is closed to other users, each time a pytest begins.
     """
     require("RabbitMQ", RABBITMQ)
-    with tempfile.TemporaryDirectory(prefix=f"{AWKWARD} ") as folder:
+    with tempfile.TemporaryDirectory(prefix=name) as folder:
         student = Student(Path(folder), broker=f"amqp://myuser:mypassword@localhost:{free_port()}//")
         yield student
         student.close()
+
+
+@pytest.fixture
+def own_node():
+    with node(f"{AWKWARD} ") as student:
+        yield student
+
+
+@pytest.fixture
+def own_node_in_any_folder():
+    """RabbitMQ and Valkey write its name into their configurations."""
+    with node('it\'s "ä" \\ 🐇\n#') as student:
+        yield student
 
 
 def port(url):
@@ -69,12 +82,12 @@ def test_a_node_of_its_own_knows_the_configured_user_and_keeps_what_waits(own_no
     own_node.nothing_runs()
 
 
-def test_an_ordinary_user_can_run_it_and_a_taken_management_port_does_not_stop_it(own_node):
+def test_an_ordinary_user_can_run_it_in_any_folder_and_a_taken_management_port_does_not_stop_it(own_node_in_any_folder):
     """As root, by becoming nobody; who may still read what root can, because Python may be in root's home.
 
-    Two facts in one test, because a node takes long to start.
+    Three facts in one test, because a node takes long to start.
     """
-    become = []
+    own_node, become = own_node_in_any_folder, []
     if os.getuid() == 0:
         os.chown(own_node.path, *pwd.getpwnam("nobody")[2:4])
         become = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
@@ -82,8 +95,10 @@ def test_an_ordinary_user_can_run_it_and_a_taken_management_port_does_not_stop_i
     taken = port(own_node.broker) + 10000
     with socket.create_server(("127.0.0.1", taken)):
         printed, status = own_node.run(*become, *START, typed="hi\n")
-    assert status == 0 and "Result of" in printed
+    assert status == 0 and "Result of" in printed and "stands in" not in printed
+    assert len(re.findall(r"(?:RabbitMQ|Valkey) [\d.]+, started here", printed)) == 2
     assert re.search(r"RabbitMQ [\d.]+, started here", printed)
+    assert (own_node.path / ".lab" / "rabbitmq" / "data").is_dir()
     assert re.search(r"dashboard +http://localhost:(\d+)", printed)[1] != str(taken)
     assert "cannot be used" not in printed
     own_node.nothing_runs()
@@ -224,22 +239,6 @@ def test_without_a_result_backend(student):
     student.results = ""
     printed, status = student.run(*START, typed="hi\n")
     assert status == 0 and "none: celeryconfig.py has no result_backend" in printed and "Sent as task" in printed
-
-
-def test_a_folder_with_any_name(tmp_path):
-    """RabbitMQ and Valkey write it into their configurations."""
-    require("RabbitMQ", RABBITMQ)
-    path = tmp_path / 'it\'s "ä" \\ 🐇\n#'
-    path.mkdir()
-    student = Student(path, broker=f"amqp://myuser:mypassword@localhost:{free_port()}//")
-    try:
-        printed, status = student.run(*START, typed="hi\n")
-        assert status == 0 and "Result of" in printed and "stands in" not in printed
-        assert len(re.findall(r"(?:RabbitMQ|Valkey) [\d.]+, started here", printed)) == 2
-        assert (path / ".lab" / "rabbitmq" / "data").is_dir()
-        student.nothing_runs()
-    finally:
-        student.close()
 
 
 @contextmanager

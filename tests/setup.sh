@@ -19,7 +19,7 @@ npm_or_wheel() {
     fi
 }
 any_language=exercises/18_any_language/stub
-if [ -e $any_language ] && ! cmp -s $any_language/package-lock.json .venv/node/package-lock.json; then
+if ! cmp -s $any_language/package-lock.json .venv/node/package-lock.json; then
     echo "Installing the packages of Node.js …"
     mkdir -p .venv/node && cp $any_language/package.json $any_language/package-lock.json .venv/node &&
         npm_or_wheel ci --prefix .venv/node --silent --no-audit --no-fund || rm -f .venv/node/package-lock.json

@@ -133,9 +133,8 @@ class SentTwice(Wrong):
 class TwiceAtOnce(Wrong):
     """The same request came {number} times at the same moment, with one Idempotency-Key: {instead}."""
 
-    next = (
-        "Between looking and storing, another one looks too. A lock for each key, `store.lock()`, lets in one at a time"
-    )
+    next = """Between looking and storing, another one looks too. With a lock for each key, `store.lock()`, one comes
+        after the other"""
 
 
 class OtherPayload(Wrong):

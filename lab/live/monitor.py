@@ -113,16 +113,18 @@ class Monitor(Source):
         text = key.decode(errors="replace")
         return text.removeprefix(self._meta) if database == self._results and text.startswith(self._meta) else ""
 
-    def _on_setex(self, database: str, who: str, key: bytes, *rest: bytes) -> None:
+    def _on_set(self, database: str, who: str, key: bytes, value: bytes, *_: bytes) -> None:
         if task := self._task(database, key):
             remember(self._stored, task, who)
-            said = json.loads(rest[-1])
-            status = said["status"] if isinstance(said["status"], str) else "?"
+            status = printable(json.loads(value)["status"])
             self._note({"time": time.time(), "fact": "stored", "id": task, "status": status, "by": who})
-            for reader in sorted(self._waits.get(task, ())):
-                self._read(task, reader, told=True)
 
-    _on_set = _on_setex
+    def _on_setex(self, database: str, who: str, key: bytes, _: bytes, value: bytes) -> None:
+        self._on_set(database, who, key, value)
+
+    def _on_publish(self, database: str, who: str, key: bytes, _: bytes) -> None:
+        for reader in sorted(self._waits.get(self._task(database, key), ())):
+            self._read(self._task(database, key), reader, told=True)
 
     def _on_get(self, database: str, who: str, *keys: bytes) -> None:
         for task in filter(None, (self._task(database, key) for key in keys)):

@@ -187,6 +187,25 @@ def seeing(served):
     sender.connection.release()
 
 
+def test_what_is_given_back_and_what_is_acknowledged(seeing):
+    seen, sender = seeing
+    task = sender.valid()
+    first = eventually(lambda: sender.channel.basic_get("celery"), "it waits")
+    sender.channel.basic_reject(first.delivery_tag, requeue=True)
+    again = eventually(lambda: sender.channel.basic_get("celery"), "it is back")
+    sender.channel.basic_ack(again.delivery_tag)
+    wanted = [("message", False), ("taken", False), ("message", True), ("taken", True), ("acknowledged", False)]
+    if not sender.redis:  # RabbitMQ tells nobody of it
+        wanted = [one for one in wanted if one not in (("message", True), ("acknowledged", False))]
+
+    def known():
+        seen.take()
+        facts = seen.lives[task].facts if task in seen.lives else []
+        return [(fact["fact"], bool(fact.get("redelivered") or fact.get("given_back"))) for fact in facts]
+
+    eventually(lambda: known() == wanted, "all of it is seen")
+
+
 @pytest.mark.timeout(3600)
 def test_whatever_is_sent_is_shown_safely(seeing):
     seen, sender = seeing

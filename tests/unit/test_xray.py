@@ -4,13 +4,15 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as some
 
 from lab.cli.xray import steps, waits_for
 from lab.live.copies import message
-from lab.live.monitor import ARGUMENT, LINE, envelope, unescaped
+from lab.live.monitor import ARGUMENT, LINE, Monitor, envelope, unescaped
 from lab.live.xray import Life, is_of_a_life, kept
+from lab.probe.address import Address
 
 HEADERS = {"task": "my_ml_app.predict", "id": "1", "lang": "js", "origin": "1@here"}
 PROPERTIES = {"content_type": "application/json", "content_encoding": "utf-8", "delivery_mode": 2}
@@ -133,3 +135,31 @@ def test_what_is_no_message_of_kombus():
         b"[" * 100_000,
     ):
         assert [part for part, _, _ in envelope(item, "celery")["findings"]] == ["envelope"]
+
+
+def test_who_stores_a_result_and_who_reads_it():
+    """As Celery does it, and as a worker in another language may."""
+    told, address = [], "redis://localhost:1/0"
+    app = Celery("my_ml_app", broker=address, backend=address, set_as_current=False)
+    monitor = Monitor(app, None, Address(address), "celery", told.append)
+    key = '"celery-task-meta-1"'
+    for line in (
+        f'1.5 [0 127.0.0.1:1] "SUBSCRIBE" {key}',
+        f'1.5 [0 127.0.0.1:3] "GET" {key}',
+        f'1.5 [5 127.0.0.1:2] "SET" {key} "of another database"',
+        rf'1.5 [0 127.0.0.1:2] "set" {key} "{{\"status\": \"SUCCESS\"}}" "EX" "3600"',
+        f'1.5 [0 127.0.0.1:2] "PUBLISH" {key} "x"',
+        rf'1.5 [0 127.0.0.1:2] "SETEX" {key} "3600" "{{\"status\": \"FAILURE\"}}"',
+        f'1.5 [0 127.0.0.1:2] "GET" {key}',
+        f'1.5 [0 127.0.0.1:3] "MGET" {key}',
+        '1.5 [0 127.0.0.1:3] "MGET"',
+        "no such line",
+    ):
+        monitor._see(line.encode())
+    assert [(fact["fact"], fact.get("status") or fact["told"], fact["by"][-1]) for fact in told] == [
+        ("stored", "SUCCESS", "2"),
+        ("read", True, "1"),
+        ("stored", "FAILURE", "2"),
+        ("read", False, "3"),
+    ]
+    assert not monitor.unread

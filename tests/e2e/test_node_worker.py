@@ -218,6 +218,7 @@ def send(bench, headers, body, properties):
     """Send what hypothesis thought of, which was for the other task; whether RabbitMQ took it."""
     other = {"a new one": str(uuid.uuid4()), PREDICT: TASK}
     headers = {name: other.get(value, value) if isinstance(value, str) else value for name, value in headers.items()}
+    headers.pop("x-death", None)  # of another's making: it ends RabbitMQ's queue, which would add to it
     return bench.publish(body, legible(headers), **properties)
 
 
@@ -234,10 +235,11 @@ def legible(value):
 
 
 def test_what_amqplib_cannot_read_does_not_end_it(bench):
-    """An integer of more than 32 bits in a header, as Python's clients write it, breaks the connection each time."""
+    """An integer of more than 32 bits in a header, as Python writes it, breaks the connection each time. RabbitMQ 4
+    writes it in another way, and amqplib reads that."""
     worker = bench.start()
     assert bench.publish("", {"sent": 2**40}, content_type="application/json")
-    for _ in range(2):
+    if worker.see('Unexpected type tag "L"|Refused: ')[0] != "Refused: ":
         worker.see('Unexpected type tag "L"')
-    eventually(lambda: bench.connection.default_channel.queue_purge(QUEUE), "the message is back in the queue")
+        eventually(lambda: bench.connection.default_channel.queue_purge(QUEUE), "the message is back in the queue")
     assert bench.ask().get(timeout=10)["process"] == worker.pid

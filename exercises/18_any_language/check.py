@@ -42,6 +42,7 @@ START = 5  # seconds until a program asks for the first message
 SOON = 8  # seconds until it has said what became of a message: it may wait 5 for RabbitMQ
 LINES_OF_A_SENTENCE = 3  # at most, when an error is caught
 SHOWN = 100  # characters of what a program says
+ARRIVES = 2  # seconds until a message is in its queue, when a program has said that it is sent
 END = 4  # seconds until it has ended
 DEADLINE = 90  # for several programs, and more than one that waits
 DONE = "the check has seen enough"
@@ -83,7 +84,7 @@ class EndsAfterOne(Wrong):
 class NoContentType(Wrong):
     """The message from {file} does not say that it is JSON. {found}."""
 
-    next = "Set the property content type. A worker that takes a message without one ends, and so does the next worker"
+    next = "Set the property content type to exactly that: other messages are not read, or end the worker"
 
 
 class OtherBody(Wrong):
@@ -189,10 +190,16 @@ class NotConfirmed(Wrong):
         `wait_for_pending_acks`; curl has it in the answer"""
 
 
-class NoSentence(Wrong):
-    """{when}, and {file} {does}."""
+class Crashes(Wrong):
+    """{when}, and {file} ended with an error: {error}."""
 
     next = "Catch the error, and say in a sentence that the message was not sent, and why. Then ask for the next one"
+
+
+class NothingSaid(Wrong):
+    """{when}, and {file} said {said}."""
+
+    next = "Whoever types has to know that this message was not sent, and why: say so in a sentence"
 
 
 class NotYet(Wrong):
@@ -238,7 +245,8 @@ RECOGNISES = (
     Vanishes,
     DeclaredOtherwise,
     NotConfirmed,
-    NoSentence,
+    Crashes,
+    NothingSaid,
     NotYet,
     OtherKey,
     NoResult,
@@ -271,15 +279,14 @@ def sends(producer, queues):
         for line in LINES:
             if one.ended():
                 raise EndsAfterOne(file=file) if ids else CannotRun(file=file, error=error(one))
-            producer.type(one, line, queues.length)
-            message = queues.take()
-            if not message:
+            said = producer.type(one, line)
+            if not (message := producer.desk.wait(queues.take, "the message to arrive", ARRIVES)):
                 raise nothing_arrives(producer, queues, one, line)
             yield f"{file}, typed {line!r}: {judged(file, message, line)}"
             ids.append(message.headers["id"])
             if ids.count(ids[-1]) > 1:
                 raise SameId(file=file, id=ids[-1])
-            producer.knows_its_id(one, line, ids[-1])
+            producer.knows(ids[-1], said)
             if queues.length():
                 raise Twice(file=file, line=line)
         one.type("exit")
@@ -293,17 +300,22 @@ def says_what_it_cannot(producer, queues, full):
     file, line = producer.file, LINES[0]
     queues.delete()
     with producer.started(queues.address) as one:
-        said = producer.type(one, line, queues.length)
-        if queues.length():
+        said = producer.type(one, line)
+        if producer.desk.wait(queues.length, "the message to arrive", ARRIVES if producer.believes(said) else 0):
             queues.declared_by(file)
-            yield f"{file}, without a queue: it makes one, as Celery does"
+            said = "it makes one, as Celery does"
+        elif producer.believes(said):
+            raise Vanishes(file=file, said=said)
         else:
-            yield f"{file}, without a queue: {producer.admits(one, said, 'There is no queue celery', Vanishes)}"
+            said = producer.admits(one, said, "There is no queue 'celery'")
+        yield f"{file}, without a queue: {said}"
         if not one.ended():
             at_end_of_input(producer, one)
     with producer.started(full) as one:
         said = producer.type(one, line)
-        yield f"{file}, refused: {producer.admits(one, said, 'RabbitMQ refuses the message', NotConfirmed)}"
+        if producer.believes(said):
+            raise NotConfirmed(file=file, said=said)
+        yield f"{file}, refused: {producer.admits(one, said, 'RabbitMQ refuses the message')}"
     nowhere = f"127.0.0.1:{free_port()}"
     user, there = quote(full.user, safe=""), f"{full.host}:{full.port}/{full.virtual_host}"
     away = Address(f"amqp://{user}:{quote(full.password, safe='')}@{nowhere}//")
@@ -340,7 +352,7 @@ class Producer:
     def __init__(self, desk, file, valkey, dashboard):
         self.desk, self.file, self.dashboard = desk, file, dashboard
         self.results = f"redis://127.0.0.1:{valkey.connection_pool.connection_kwargs['port']}/0"
-        self.id, self.success = None, []
+        self.id, self._success = None, []
 
     @contextmanager
     def started(self, broker, dashboard=None):
@@ -374,46 +386,46 @@ class Producer:
         except NotImportable as fault:
             raise CannotRun(file=self.file, error=str(fault).partition(": ")[2]) from None
 
-    def type(self, program, line, arrived=lambda: 0):
-        """Type a line, and wait until a message has arrived or something was said: that is returned."""
+    def type(self, program, line):
+        """Type a line, and wait until it has said something and asks for the next one, or has ended: what it says."""
+
+        def answers():
+            return program.ended() or (self.says(program, line) and program.said.rstrip().endswith(prompt(program)))
+
         program.type(line)
-        self.desk.wait(
-            lambda: arrived() or program.ended() or self.says(program, line),
-            f"{self.file} to send {line!r}",
-            SOON,
-        )
+        self.desk.wait(answers, f"{self.file} to send {line!r}", SOON)
         return self.says(program, line) or "nothing"
 
     def says(self, program, line):
         """What it has said in whole lines since a line was typed; neither this line nor what asks for the next one."""
-        program.ended()
-        prompt = program.said[: program.heard].rpartition("\n")[2].strip()
         said = program.said[program.heard :]
         whole = said if program.ended() else said.rpartition("\n")[0]
-        lines = (one.strip().removeprefix(prompt).strip() for one in whole.splitlines())
+        lines = (one.strip().removeprefix(prompt(program)).strip() for one in whole.splitlines())
         return printable(" ".join(one for one in lines if one and one != line), 500)
 
-    def knows_its_id(self, program, line, task_id):
-        """It prints the id of the message that it has sent. Raises OtherId."""
-        if not self.desk.wait(lambda: task_id in self.says(program, line), f"{self.file} to print the id", START):
-            raise OtherId(file=self.file, said=self.says(program, line) or "nothing", id=task_id)
+    def knows(self, task_id, said):
+        """What it has said of a message that arrived has the message's id. Raises OtherId."""
+        if task_id not in said:
+            raise OtherId(file=self.file, said=said, id=task_id)
         self.id = task_id
-        self.success.append(re.escape(self.says(program, line)).replace(re.escape(task_id), r"\S+"))
+        self._success.append(re.escape(said).replace(re.escape(task_id), r"\S+"))
 
-    def admits(self, program, said, when, otherwise=None):
-        """What it says, when that is another sentence than that of a message which has arrived.
+    def believes(self, said):
+        """Whether it says what it says of a message that has arrived."""
+        return any(re.fullmatch(one, said) for one in self._success)
 
-        Raises otherwise, and NoSentence.
-        """
+    def admits(self, program, said, when):
+        """What it says when a message could not be sent. Raises Crashes and NothingSaid."""
         if crashed(program):
-            raise NoSentence(when=when, file=self.file, does=f"ends with an error: {error(program)}")
-        if said == "nothing" or any(re.fullmatch(one, said) for one in self.success):
-            raise (
-                otherwise(file=self.file, said=said)
-                if otherwise
-                else NoSentence(when=when, file=self.file, does=f"says {said}")
-            )
+            raise Crashes(when=when, file=self.file, error=error(program))
+        if said == "nothing" or self.believes(said):
+            raise NothingSaid(when=when, file=self.file, said=said)
         return printable(said, SHOWN)
+
+
+def prompt(program):
+    """What a program has asked with for the line that was typed last."""
+    return program.said[: program.heard].rpartition("\n")[2].strip()
 
 
 class Queues:
@@ -527,7 +539,7 @@ def nothing_arrives(producer, queues, program, line):
             return OtherQueue(file=file, queue=name)
     queues.delete()
     with producer.started(queues.address) as again:
-        producer.type(again, line, queues.length)
+        producer.type(again, line)
         queues.declared_by(file)
     return NothingArrives(line=line, file=file, said=said)
 

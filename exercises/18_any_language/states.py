@@ -139,9 +139,14 @@ def not_confirmed(student):
     _wrote_php(student, "    $channel->wait_for_pending_acks(5);\n", "")
 
 
-def no_sentence(student):
+def crashes(student):
     """Nobody catches the error."""
     _wrote_php(student, "catch (Exception $error)", "catch (JsonException $error)")
+
+
+def nothing_said(student):
+    """The error is caught, and kept secret."""
+    _wrote_php(student, 'echo "$fails {$error->getMessage()}\\n";', "")
 
 
 def not_yet(student):

@@ -16,8 +16,9 @@ from lab.fault import printable
 
 if TYPE_CHECKING:
     from lab.live.history import Fact  # these import Celery: the command does so when it needs them
+    from lab.live.life import Life
     from lab.live.numbers import Numbers
-    from lab.live.xray import Life, XRay
+    from lab.live.xray import XRay
 
 WIDTH = 79  # columns, where the terminal does not have fewer
 NAME = 25  # columns of a name

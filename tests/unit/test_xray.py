@@ -10,8 +10,8 @@ from hypothesis import strategies as some
 
 from lab.cli.xray import steps, waits_for
 from lab.live.copies import message
+from lab.live.life import Life, is_of_a_life, kept
 from lab.live.monitor import ARGUMENT, LINE, Monitor, envelope, unescaped
-from lab.live.xray import Life, is_of_a_life, kept
 from lab.probe.address import Address
 
 HEADERS = {"task": "my_ml_app.predict", "id": "1", "lang": "js", "origin": "1@here"}

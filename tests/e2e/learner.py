@@ -18,6 +18,7 @@ from lab.probe.address import Address
 BROKER = "amqp://myuser:mypassword@localhost:5672//"  # the lecture's addresses, in the files as handed out
 RESULTS = "redis://localhost:6379/0"
 DASHBOARD = "localhost:15672"
+FLOWER = "localhost:5555"
 
 
 class Learner(Student):
@@ -80,9 +81,11 @@ class Learner(Student):
             (self.path / name).write_text(self.addressed(file.read_text()))
 
     def addressed(self, text):
-        """A text of the lecture with this student's addresses: also the dashboard's, and the virtual host there."""
+        """A text of the lecture with this student's addresses: also Flower's, the dashboard's, and the virtual host
+        there."""
         address = Address(self.broker)
         own = {BROKER: self.broker, RESULTS: self.results, DASHBOARD: f"localhost:{address.port + 10000}"}
+        own[FLOWER] = self.flower.removeprefix("http://")
         for lecture, mine in (own | {"%2F": quote(address.virtual_host, safe="")}).items():
             text = text.replace(lecture, mine)
         return text

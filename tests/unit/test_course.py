@@ -19,7 +19,7 @@ APP = next(exercise for exercise in COURSE if exercise.number == 2)
 
 
 def test_new_hands_out_every_stub_and_says_where_to_begin(folder):
-    given = {path.name for path in folder.path.rglob("*")}
+    given = {path.name for path in folder.path.rglob("*") if path.is_file()}
     assert given == {".gitignore"} | {stub.name for exercise in COURSE for stub in exercise.stubs}
     printed, _ = folder.lab("list")
     assert printed.startswith(f"→ {COURSE[0].label} ") and f"{COURSE[0].path.name}/README.md" in printed

@@ -4,11 +4,17 @@ import sys
 
 from my_ml_app import app
 
-text = sys.argv[1]
-queue = sys.argv[2] if len(sys.argv) > 2 else "js_ml_app"
-# By its name: there is no such function in Python.
-result = app.send_task("js_ml_app.predict", [{"message": text}], queue=queue)
+match sys.argv[1:]:
+    case [text]:
+        queue = "js_ml_app"
+    case [text, queue]:
+        pass
+    case _:
+        sys.exit(__doc__)
+
 try:
+    # By its name: Python has no function that could be imported.
+    result = app.send_task("js_ml_app.predict", [{"message": text}], queue=queue)
     print(result.get(timeout=60))
 except Exception as error:
     print(f"{type(error).__name__}: {error}")

@@ -6,7 +6,6 @@ Its broker and its result backend are the check's own, and no worker is there: t
 import base64
 import json
 import os
-import re
 import signal
 import sysconfig
 import uuid
@@ -20,6 +19,7 @@ from celery.backends.redis import RedisBackend
 from lab.course.kit import (
     TASK,
     Desk,
+    NoPackages,
     NotImportable,
     Program,
     Wrong,
@@ -27,6 +27,7 @@ from lab.course.kit import (
     in_printed_line,
     own_valkey,
     printable,
+    require_packages,
 )
 
 FILE = "api.py"
@@ -49,12 +50,6 @@ PATIENCE = 8  # seconds for an answer: a server that is away may be tried more t
 AT_ONCE = 5  # requests
 SOON = 4  # seconds for an answer that needs no broker, on a busy machine; a broker that says nothing may cost 5
 DEADLINE = 60
-
-
-class NoPackages(Wrong):
-    """{package} is not installed here, and api.py needs it."""
-
-    next = "In your folder: `pip install -r requirements-http.txt`"
 
 
 class NotAccepted(Wrong):
@@ -402,7 +397,7 @@ class Api:
         """Start it. Raises NoPackages and NotImportable."""
         own, uvicorn = free_port(), os.path.join(sysconfig.get_path("scripts"), "uvicorn")
         if not os.path.exists(uvicorn):
-            raise NoPackages(package="uvicorn")
+            raise NoPackages(package="uvicorn", file=FILE)
         options = ["--port", str(own), "--log-level", "warning", "--no-use-colors"]
         self.program = Program(uvicorn, "api:app", *options, **self.addresses)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{own}")
@@ -424,8 +419,7 @@ class Api:
 
         if self.desk.wait(lambda: self.program.ended() or answers(), f"{FILE} to answer", START) in (None, True):
             error = self.error() or f"uvicorn said {self.program.answer()}"
-            if missing := re.search(r"No module named '(fastapi|uvicorn)", error):
-                raise NoPackages(package=missing[1])
+            require_packages(FILE, error)
             raise NotImportable(file=FILE, error=error)
 
     def ask(self, method, path, seconds=PATIENCE, **what):

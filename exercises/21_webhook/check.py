@@ -8,7 +8,6 @@ import base64
 import hashlib
 import hmac
 import json
-import re
 import secrets
 import socket
 import threading
@@ -25,7 +24,18 @@ import httpx
 from celery.backends.redis import RedisBackend
 from celery.states import EXCEPTION_STATES, READY_STATES
 
-from lab.course.kit import TASK, Desk, NotImportable, Program, Wrong, free_port, own_valkey, printable
+from lab.course.kit import (
+    TASK,
+    Desk,
+    NoPackages,
+    NotImportable,
+    Program,
+    Wrong,
+    free_port,
+    own_valkey,
+    printable,
+    require_packages,
+)
 
 SENDER, RECEIVER = "callback.py", "receiver.py"
 TEXT = "Is it told?"
@@ -38,12 +48,6 @@ START = 12  # seconds that the worker or the receiver may take to start, on a bu
 SOON = 8  # seconds for everything else; httpx, unless told otherwise, waits 5 for an answer
 MOST = 20  # tries that are followed
 DEADLINE = 60
-
-
-class NotInstalled(Wrong):
-    """{file} needs {package}, which is not installed here."""
-
-    next = "In your folder, where the environment is active: `python -m pip install -r requirements-http.txt`"
 
 
 class NotLinked(Wrong):
@@ -173,7 +177,7 @@ class CountsTwice(Wrong):
 
 
 RECOGNISES = (
-    NotInstalled,
+    NoPackages,
     NotImportable,
     NotLinked,
     NothingPosted,
@@ -345,11 +349,11 @@ def with_body(message, change):
 
 
 def sent(office):
-    """The message for predict that callback.py sends. Raises NotInstalled, NotImportable and NotLinked."""
+    """The message for predict that callback.py sends. Raises NoPackages, NotImportable and NotLinked."""
     with Program(SENDER, office.url(204), TEXT, **office.environment) as program:
         if not office.desk.wait(program.ended, f"{SENDER} to send", SOON):
             raise NotImportable(file=SENDER, error=f"after {SOON} seconds it has not ended")
-        require_packages(program)
+        require_packages(program.file, program.said)
         program.raise_its_error()
         message = office.take(lambda headers: headers["task"] == TASK)
         if not message:
@@ -359,12 +363,6 @@ def sent(office):
         if not linked.get(field):
             raise NotLinked(ends=ends)
     return message
-
-
-def require_packages(program):
-    """Raise NotInstalled when a program has ended because a package is missing."""
-    if package := re.search(r"^ModuleNotFoundError: No module named '([\w.]+)'", program.said, re.MULTILINE):
-        raise NotInstalled(file=program.file, package=package[1])
 
 
 def deliveries(office, predict):
@@ -501,7 +499,7 @@ def spellings(host):
 
 
 def receives(desk, secret):
-    """Facts about receiver.py. Raises NotInstalled, NotImportable, ReceiverAway, and what it does wrong."""
+    """Facts about receiver.py. Raises NoPackages, NotImportable, ReceiverAway, and what it does wrong."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with (
@@ -510,7 +508,7 @@ def receives(desk, secret):
     ):
         receiver = Receiver(desk, program, client, secret)
         answers = desk.wait(lambda: receiver.listens(port) or program.ended(), f"{RECEIVER} to listen", SOON)
-        require_packages(program)
+        require_packages(program.file, program.said)
         program.raise_its_error()
         if not answers or program.ended():
             raise ReceiverAway(said=program.answer())

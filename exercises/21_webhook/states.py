@@ -18,9 +18,10 @@ def reference(student):
     student.solve()
 
 
-def not_installed(student):
+def no_packages(student):
+    """They are installed here, so the file says what Python says without them."""
     student.solve()
-    student.edit(SENDER, "from standardwebhooks import", "from not_installed_here import")
+    student.edit(SENDER, "import json\n", "raise ModuleNotFoundError(\"No module named 'standardwebhooks'\")\n")
 
 
 def not_importable(student):

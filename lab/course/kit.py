@@ -9,7 +9,7 @@ counted make text and numbers fit to be shown; is_of_a_check tells a check's own
 
 To read what the student wrote: settings, load, tree, literal, nothing_after_return; TASK is the name that the task must
 have. Program runs a program of theirs, in any language, in a terminal; in_printed_line finds a Python error in what it
-printed.
+printed, and require_packages one that says that a package is missing.
 
 To ask servers: Address is a parsed URL; ask logs in there, answers says whether that works; get is HTTP; waiting,
 consumers, first_message, totals and dead look into queues; findings says what is wrong in a message; ask_workers is
@@ -34,6 +34,7 @@ from lab.course.student import (
     AsyncPredict,
     MisspeltSetting,
     NoApp,
+    NoPackages,
     NotAList,
     NotAssigned,
     NoTimeZone,
@@ -46,6 +47,7 @@ from lab.course.student import (
     literal,
     load,
     nothing_after_return,
+    require_packages,
     settings,
     tree,
 )

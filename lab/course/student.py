@@ -31,6 +31,12 @@ class NotImportable(Wrong):
     next = "Correct it, and check again"
 
 
+class NoPackages(Wrong):
+    """{package} is not installed here, and {file} needs it."""
+
+    next = "In your folder: `pip install -r requirements-http.txt`"
+
+
 class NoFile(Wrong):
     """There is no {file} in {folder}."""
 
@@ -258,6 +264,12 @@ def in_printed_line(text: str) -> str | None:
     places = [(os.path.basename(frame[1]), frame[2]) for frame in frames if "-packages" not in frame[1]]
     own = [f"{name}, line {number}" for name, number in places if os.path.exists(name)]
     return error[0] + (f" ({own[-1]})" if own else "")
+
+
+def require_packages(file: str, said: str) -> None:
+    """Raise NoPackages when a program said that one of those is missing which requirements-http.txt names."""
+    if missing := re.search("No module named '(fastapi|httpx|standardwebhooks|uvicorn)'", said):
+        raise NoPackages(package=missing[1], file=file)
 
 
 def command(file: str) -> list[str]:

@@ -442,7 +442,7 @@ class Queues:
         self._connection.release()
 
     def declare(self):
-        """As a worker does. Raises amqp.PreconditionFailed."""
+        """As a worker does. Raises amqp.PreconditionFailed, and ResourceLocked for an exclusive one."""
         with self._connection.channel() as channel:
             channel.queue_declare(QUEUE, durable=True, auto_delete=False)
 
@@ -450,7 +450,7 @@ class Queues:
         """Raise DeclaredOtherwise unless a worker could declare the queue too."""
         try:
             self.declare()
-        except amqp.PreconditionFailed as problem:
+        except (amqp.PreconditionFailed, amqp.ResourceLocked) as problem:
             found = re.search(r"arg '(.*?)' .*: (received .*)", str(problem))
             difference = f"{found[1]}, {found[2]}" if found else str(problem)
             raise DeclaredOtherwise(file=file, difference=difference) from None
@@ -460,11 +460,11 @@ class Queues:
             channel.queue_delete(QUEUE)
 
     def length(self, queue=QUEUE):
-        """How many messages wait in it: none where there is no such queue."""
+        """How many messages wait in it: none where there is no such queue for others."""
         try:
             with self._connection.channel() as channel:
                 return channel.queue_declare(queue, passive=True).message_count
-        except amqp.NotFound:
+        except (amqp.NotFound, amqp.ResourceLocked):
             return 0
 
     def take(self):

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, free_port, words
 
 from e2e.learner import Learner
-from e2e.student import ID, eventually, predict
+from e2e.student import ID, eventually, predict, require
 from e2e.test_readme import follow
 from lab.course.desk import EXPIRES
 from lab.course.exercise import course
@@ -36,6 +36,7 @@ def learner(with_rabbitmq, tmp_path):
     made = []
 
     def make(exercise):
+        require_programs(exercise)
         folder = tmp_path / "folder"
         folder.mkdir()
         valkey = with_rabbitmq.given[0]
@@ -45,6 +46,13 @@ def learner(with_rabbitmq, tmp_path):
     yield make
     for student in made:
         student.close()
+
+
+def require_programs(exercise):
+    """Skip a test without the languages in which an exercise is written, each named in a file's first line."""
+    for file in exercise.solutions:
+        if program := re.match("#!/usr/bin/env (.+)", file.read_text()):
+            require(program[1], shutil.which(program[1]))
 
 
 def check(student, *options):
@@ -119,6 +127,8 @@ def test_the_checks_pass_in_the_repository_itself(with_rabbitmq):
     Exercise 00 has no files there, 12 wants a second worker, 13 and 15 a trial, 14 has seen workers end, and 22 wants
     another Flower.
     """
+    for exercise in COURSE:
+        require_programs(exercise)
     for name in ("docker-compose.yml", "Dockerfile"):
         (with_rabbitmq.path / name).symlink_to(ROOT / name)
     (with_rabbitmq.path / "node_modules").symlink_to(ROOT / ".venv/node/node_modules")

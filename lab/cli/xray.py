@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import textwrap
 import time
@@ -97,9 +98,11 @@ def follow(recording: "XRay", numbers: "Numbers", task_id: str | None) -> None:
                 news = time.monotonic()
             if over := how_over(life, recording):
                 return say(over)
-        if time.monotonic() > news + QUIET and (hint := waits_for(life, recording, numbers)) != said:
-            said = hint
-            say(hint)
+        if time.monotonic() > news + QUIET:
+            hint = waits_for(life, recording, numbers)
+            if (kind := re.sub(r"\d+", "", hint)) != said:  # the same with another number is no news
+                said = kind
+                say(hint)
         time.sleep(LOOK)
 
 

@@ -12,6 +12,7 @@ from lab.fault import Fault
 from lab.live.history import Fact, is_name
 from lab.probe.connection import ANSWER, AWAY
 from lab.probe.protocol import findings, short
+from lab.probe.wait import uninterrupted
 
 LOOK = 0.1  # seconds between two looks whether to end
 AGAIN = 0.5  # seconds until a server that went away is tried again
@@ -58,7 +59,6 @@ class Source(threading.Thread):
     def __init__(self, note: Callable[[Fact], None]):
         super().__init__()
         self.fault: Fault | None = None
-        self.unread = 0
         self._note, self._stop_it, self._ready = note, threading.Event(), threading.Event()
 
     def __enter__(self) -> Self:
@@ -66,16 +66,17 @@ class Source(threading.Thread):
         try:
             self._ready.wait(4 * ANSWER)
         except BaseException:
-            self._stop_it.set()
-            raise
-        if self.fault:
             self.__exit__()
-            raise self.fault
+            raise
+        if fault := self.fault:
+            self.__exit__()
+            raise fault
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop_it.set()
-        self.join()
+        with uninterrupted():  # a second Ctrl-C would leave on what this thread has switched on
+            self._stop_it.set()
+            self.join()
 
     def run(self) -> None:
         while not self._stop_it.is_set():
@@ -85,8 +86,8 @@ class Source(threading.Thread):
                 self.fault = fault
             except AWAY as error:
                 self.fault = Fault(f"The server does not answer: {error}".rstrip("."))
-            except Exception:  # what a client raises that cannot read a message: it begins anew behind that
-                self.unread += 1
+            except Exception as error:  # what a client raises that cannot read a message: it begins anew behind that
+                self.fault = Fault(f"What the server says cannot be read: {short(error)}")
             self._ready.set()
             self._stop_it.wait(AGAIN)
 

@@ -5,6 +5,7 @@ import re
 import time
 from base64 import b64decode
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -72,10 +73,8 @@ class Monitor(Source):
         database, who, command = found[1].decode(), found[2].decode(errors="replace"), found[3].decode().upper()
         act = getattr(self, f"_on_{command.lower()}", None)
         if act:
-            try:
+            with suppress(*ODD):  # it is of another kind
                 act(database, who, *(unescaped(one) for one in ARGUMENT.findall(found[4])))
-            except ODD:
-                self.unread += 1
 
     def _on_lpush(self, database: str, who: str, key: bytes, *items: bytes) -> None:
         queue = key.decode(errors="replace").split(SEPARATOR)[0]

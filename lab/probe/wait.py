@@ -37,6 +37,17 @@ def within(seconds: float, question: Callable[[*Facts], Answer], *arguments: *Fa
 
 
 @contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C, a closed terminal and a request to end until this block has tidied up. In the main thread only."""
+    before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+@contextmanager
 def unhurried() -> Iterator[None]:
     """Stop the clock of a check's deadline while the check tidies up; afterwards it goes on."""
     left, every = signal.setitimer(signal.ITIMER_REAL, 0)

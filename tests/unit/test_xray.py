@@ -8,7 +8,7 @@ from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as some
 
-from lab.cli.xray import steps, waits_for
+from lab.cli.xray import follow, steps, waits_for
 from lab.live.copies import message
 from lab.live.life import Life, is_of_a_life, kept
 from lab.live.monitor import ARGUMENT, LINE, Monitor, envelope, unescaped
@@ -79,6 +79,21 @@ def test_a_message_that_ends_workers_is_said_to():
     recording, numbers = SimpleNamespace(fault=None), SimpleNamespace(trouble="No worker answers.")
     assert waits_for(life("taken", first=first), recording, numbers).startswith("It ends each worker that takes it")
     assert waits_for(life(first=first), recording, numbers) == "No worker answers."
+
+
+def test_a_number_that_changes_is_no_news(monkeypatch, capsys):
+    monkeypatch.setattr("lab.cli.xray.QUIET", -1)
+    monkeypatch.setattr("lab.cli.xray.LOOK", 0)
+    left = iter(range(20, 0, -1))
+    history = SimpleNamespace(ready={})
+
+    def look():
+        history.ready["celery"] = next(left)
+
+    recording = SimpleNamespace(fault=None, history=history, newest=life, look_at_sender=lambda one: None)
+    with pytest.raises(StopIteration):
+        follow(recording, SimpleNamespace(trouble=None, look=look), None)
+    assert capsys.readouterr().out.count("It waits in 'celery'") == 1
 
 
 def test_what_is_said_of_a_life():
@@ -162,4 +177,3 @@ def test_who_stores_a_result_and_who_reads_it():
         ("stored", "FAILURE", "2"),
         ("read", False, "3"),
     ]
-    assert not monitor.unread

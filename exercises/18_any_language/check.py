@@ -41,6 +41,7 @@ PREDICTION = "question"
 START = 5  # seconds until a program asks for the first message
 SOON = 8  # seconds until it has said what became of a message: it may wait 5 for RabbitMQ
 LINES_OF_A_SENTENCE = 3  # at most, when an error is caught
+NOTHING = r"\b(?:undefined|null|nil|NoneType)\b|^None$"  # as languages call it; a sentence has other words
 SHOWN = 100  # characters of what a program says
 ARRIVES = 2  # seconds until a message is in its queue, when a program has said that it is sent
 END = 4  # seconds until it has ended
@@ -58,15 +59,17 @@ class NothingWritten(Wrong):
 class CannotRun(Wrong):
     """{file} does not run: {error}."""
 
-    next = """Its packages may be missing: in your folder `npm install` for Node.js; `sudo apt install php-cli
-        php-amqplib php-redis` for PHP. Then start it yourself, and see what it says"""
+    next = """Start it yourself, and see what it says. Its packages may be missing: in your folder `npm install` for
+        Node.js; `sudo apt install php-cli php-amqplib php-redis` for PHP. Does it say `\\r`? Then its lines end as on
+        Windows: `sed -i 's/\\r$//'`, and the name of the file, mends that"""
 
 
 class NothingArrives(Wrong):
     """The line {line!r} was typed, but {file} put no message into the queue 'celery'. It printed {said}."""
 
-    next = """The check tells it where RabbitMQ is, in CELERY_BROKER_URL (for curl: RABBITMQ_API, RABBITMQ_VHOST): use
-        these. Publish to the exchange "" (the API calls it amq.default), with the queue's name as routing key"""
+    next = """Does that name an error? Then begin there. The check tells it where RabbitMQ is, in CELERY_BROKER_URL (for
+        curl: RABBITMQ_API, RABBITMQ_VHOST): use these. Publish to the exchange "" (the API calls it amq.default), with
+        the queue's name as routing key"""
 
 
 class OtherQueue(Wrong):
@@ -142,7 +145,8 @@ class NotPersistent(Wrong):
 class Flawed(Wrong):
     """A worker would not run the message from {file}. {found}."""
 
-    next = "`lab xray` shows every part of the next message. Leave out what you do not need"
+    next = """`lab xray` shows every part of the next message. `task` and `id` are headers; leave out what you do not
+        need"""
 
 
 class Twice(Wrong):
@@ -205,7 +209,8 @@ class NothingSaid(Wrong):
 class NotYet(Wrong):
     """Nothing was stored under an id yet, and `{file} ID` {does}."""
 
-    next = "Look once. Nothing there is no error: it waits, it runs, or nobody has sent it. Say so"
+    next = """Look once, and whether there is anything, before you use it. Nothing there is no error: it waits, it runs,
+        or nobody has sent it. Say so"""
 
 
 class OtherKey(Wrong):
@@ -331,7 +336,10 @@ def reads(producer, valkey):
     """What it says of an id, before a result is stored under it and afterwards."""
     file, port = producer.file, valkey.connection_pool.connection_kwargs["port"]
     backend = RedisBackend(app=Celery("check", set_as_current=False), url=f"redis://127.0.0.1:{port}/0")
-    yield f"{file} ID, nothing stored: {producer.look()}"
+    said = producer.look()
+    if re.search(NOTHING, said):
+        raise NotYet(file=file, does=f"says {said}")
+    yield f"{file} ID, nothing stored: {said}"
     backend.mark_as_done(producer.id, {"message": LINES[1], "prediction": PREDICTION, "process": 4711})
     with valkey.monitor() as monitor:
         said = producer.look()
@@ -477,7 +485,7 @@ class Queues:
 def written(folder):
     """The names of the producers in other languages that are not as they were handed out. Raises NothingWritten."""
     stubs = {stub.name: stub for stub in STUBS.glob("use_ml_app.*")}
-    files = [one for one in sorted(folder.glob("use_ml_app.*")) if re.fullmatch(r"\.(?!py)\w+", one.suffix)]
+    files = [one for one in sorted(folder.iterdir()) if re.fullmatch(r"use_ml_app\.(?!py)\w+", one.name)]
     own = [one.name for one in files if is_program(one, stubs) and not is_untouched(one, stubs.get(one.name))]
     if not own:
         raise NothingWritten(files=", ".join(sorted(stubs)))
@@ -498,9 +506,9 @@ def is_program(file, stubs):
 
 def judged(file, message, line):
     """What a message is, when nothing is wrong with it. Raises the wrong state of the first part that is wrong."""
-    properties, headers, body = dict(message.properties), message.headers or {}, bytes(message.body)
+    properties, headers, body = dict(message.properties), message.headers or {}, bytes(message.body or b"")
     properties.pop("application_headers", None)
-    text, call = printable(body.decode(errors="replace")), as_json(body)
+    text, call = printable(body.decode(errors="replace")) or "empty", as_json(body)
     for part, sentence, fate in findings(properties, headers, body):
         facts = {"file": file, "found": f"{sentence} {fate}".strip().removesuffix(".")}
         if part == "body":
@@ -562,5 +570,7 @@ def crashed(program):
 def error(program):
     """The line that says what is wrong, of those that a program has printed before it ended."""
     lines = [line.strip() for line in program.said[program.heard :].splitlines() if line.strip()]
-    telling = [line for line in lines if re.search(r"error|not found|no such|cannot|undefined|exception", line, re.I)]
-    return printable((telling or lines[-1:] or [f"it says nothing, exit status {program.terminal.exitstatus}"])[0])
+    for telling in (r"\w*(Error|Exception)\b", r"(?i).*(error|not found|no such|cannot|undefined|exception)"):
+        if found := [line for line in lines if re.match(telling, line)]:  # the first is not the code that threw it
+            return printable(found[0])
+    return printable(lines[-1] if lines else f"it says nothing, exit status {program.terminal.exitstatus}")

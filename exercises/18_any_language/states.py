@@ -62,8 +62,9 @@ def no_content_type(student):
 
 
 def other_body(student):
-    _wrote(student, NODE)
-    student.edit(NODE, "[[{ message }], {}, {}]", "[[{ message }], {}]")
+    """It is empty."""
+    _wrote(student, CURL)
+    student.edit(CURL, '"payload": "$body"', '"payload": ""')
 
 
 def list_for_dictionary(student):

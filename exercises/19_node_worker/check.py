@@ -6,6 +6,7 @@ Its RabbitMQ and Redis are the check's own, and empty. What it rejects, RabbitMQ
 import json
 import re
 import signal
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import amqp
 import redis
+from celery import Celery
 from celery.backends.redis import RedisBackend
 from celery.result import AsyncResult
 from kombu import Connection
@@ -108,9 +110,15 @@ class TellsNobody(Wrong):
 
 class NeverAcknowledges(Wrong):
     """The result of {what} is stored, and RabbitMQ still shows the message as Unacked: it comes again when worker.mjs
-    ends."""
+    ends. Its last words are {words}."""
 
     next = "At the end of `receive`, acknowledge the message, whatever became of the task"
+
+
+class AnswersTwice(Wrong):
+    """RabbitMQ closed the channel of worker.mjs, which had answered one message twice: {words}."""
+
+    next = "Each message gets one answer: `ack` or `reject`, once. Look for a second one, in each way through `receive`"
 
 
 class TakesAhead(Wrong):
@@ -151,7 +159,8 @@ class Requeues(Wrong):
 
 
 class LeavesUnacked(Wrong):
-    """worker.mjs got {what}, and neither acknowledges nor rejects it: it gets no other message."""
+    """worker.mjs got {what}, and neither acknowledges nor rejects it: it gets no other message. Its last words are
+    {words}."""
 
     next = "Every message needs an answer. A channel has the methods `ack` and `reject`"
 
@@ -184,7 +193,8 @@ class DiesAtOnce(Wrong):
 class TakesOn(Wrong):
     """After SIGTERM, worker.mjs took another message from the queue."""
 
-    next = "The first thing in `stop` is to cancel the consumer, which has the tag NAME: then no more messages come"
+    next = """First in `stop`, set `stopping`, or the last loop connects again. Then cancel the consumer, which has the
+        tag NAME: no more messages come"""
 
 
 class NeverEnds(Wrong):
@@ -197,7 +207,8 @@ class AcknowledgementLost(Wrong):
     """After SIGTERM, worker.mjs stored its result, and the message went back into the queue: it will be predicted
     again."""
 
-    next = "Close the connection to RabbitMQ, and `await` that. What was written before, is sent before"
+    next = """Close the channel, and then the connection to RabbitMQ, and `await` both: what was written to the channel
+        before, is sent before"""
 
 
 RECOGNISES = (
@@ -214,6 +225,7 @@ RECOGNISES = (
     KeptForEver,
     TellsNobody,
     NeverAcknowledges,
+    AnswersTwice,
     TakesAhead,
     AcknowledgesFirst,
     NoFailure,
@@ -259,7 +271,8 @@ def started(desk, address):
         results = f"redis://127.0.0.1:{valkey.connection_pool.connection_kwargs['port']}/0"
         environment = {"CELERY_BROKER_URL": own.url, "CELERY_RESULT_BACKEND": results}
         with Program(FILE, PREDICT_SECONDS=str(SECONDS), **environment) as program:
-            backend = RedisBackend(app=desk.app, url=results)
+            # Not the student's app: with its settings, Celery may read what is no result again and again, for ever.
+            backend = RedisBackend(app=Celery("check", set_as_current=False), url=results)
             yield Worker(desk, program, broker, own, dashboard, valkey, heard, backend)
 
 
@@ -372,6 +385,11 @@ class Worker:
         if self.program.ended():
             raise DiesOfMessage(what=what, error=self.error() or f"it printed {self.program.answer()}")
 
+    def last_words(self):
+        """The last line that it has printed."""
+        self.program.ended()
+        return printable(repr(self.program.said.rstrip().rpartition("\n")[2]))
+
     def error(self):
         """The error with which it has ended, and in which of its lines; None without one."""
         self.program.ended()
@@ -432,8 +450,11 @@ def succeeds(worker):
 
 def acknowledged(worker, what):
     """Raise NeverAcknowledges unless its queue is empty, and nothing is Unacked."""
-    if not worker.wait(lambda: worker.counts() == (0, 0), "worker.mjs to acknowledge the message"):
-        raise NeverAcknowledges(what=what)
+    done = worker.wait(lambda: worker.counts() == (0, 0), "worker.mjs to acknowledge the message")
+    if found := re.search(r"PRECONDITION_FAILED - unknown delivery tag \d+", worker.program.said):
+        raise AnswersTwice(words=printable(found[0]))
+    if not done:
+        raise NeverAcknowledges(what=what, words=worker.last_words())
 
 
 def keeps_its_message(worker):
@@ -480,12 +501,19 @@ def fails(worker):
     try:
         error = worker.backend.exception_to_python(stored)
         why = "" if isinstance(error, Exception) and str(error) else "it does not say what was wrong"
+        if not is_known(type(error)):
+            why = "there is no such class, which `except` could name"
     except Exception as wrong:
         why = f"{type(wrong).__name__}: {printable(wrong)}"
     if why:
         raise UnreadableFailure(stored=printable(json.dumps(stored)), why=why)
     acknowledged(worker, what)
     return f'"no payload": get() in Python raises {type(error).__name__}: {printable(error)}'
+
+
+def is_known(kind):
+    """Whether there is such a class: Celery makes one, which nobody can name, where there is none."""
+    return getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind
 
 
 def refuses(worker):
@@ -529,7 +557,9 @@ def why_not_rejected(worker, what, task_id):
         return Requeues(what=what)
     if worker.status(task_id, 0) or worker.valkey.exists(key("undefined")):
         return PredictsAll(what=what)
-    return LeavesUnacked(what=what) if any(worker.counts()) else AcknowledgesAll(what=what)
+    if any(worker.counts()):
+        return LeavesUnacked(what=what, words=worker.last_words())
+    return AcknowledgesAll(what=what)
 
 
 def ends(worker):

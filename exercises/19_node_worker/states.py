@@ -79,6 +79,12 @@ def never_acknowledges(student):
     student.edit(FILE, ACK, "  //")
 
 
+def answers_twice(student):
+    """Twice is safer."""
+    student.solve()
+    student.edit(FILE, ACK, f"{ACK}\n{ACK}")
+
+
 def takes_ahead(student):
     student.solve()
     student.edit(FILE, "  await own.prefetch(1);", "  //")

@@ -55,7 +55,8 @@ DEADLINE = 60
 class NotAccepted(Wrong):
     """POST /predictions answers {status}, and not 202: accepted, and not done."""
 
-    next = "Make 202 the status of an answer that works: it is an argument of `@app.post`"
+    next = """Does that name an error? Mend that first. 202 is the status of an answer that works: it is an argument of
+        `@app.post`"""
 
 
 class SendsNothing(Wrong):
@@ -79,14 +80,15 @@ class NoAnswer(Wrong):
 class NoLocation(Wrong):
     """The answer 202 has {found}: its caller does not know {what} to ask."""
 
-    next = "`response.headers[…]` sets a header of the answer. Where is a prediction, and when is it worth asking?"
+    next = """Where is a prediction, and when is it worth asking? `response.headers[…]` sets a header of the answer: a
+        path needs no server's name. `task_id=` gives the message its id"""
 
 
 class NotRemembered(Wrong):
     """A prediction was accepted, waits in the queue, and GET {path} answers {said}."""
 
-    next = """For Celery, an id that waits is like one that nobody knows. `waiting.add()` stores that it was sent; does
-        Location have the same id?"""
+    next = """For Celery, an id that waits is like one that nobody knows, so `waiting.add()` stores that it was sent. It
+        has to be the id that stands in Location"""
 
 
 class UnknownFound(Wrong):
@@ -239,6 +241,8 @@ def accepts(api):
         if header not in answer.headers:
             raise NoLocation(found=f"no {header}", what=what)
     path, [task_id] = answer.headers["Location"], sent
+    if not api.is_own(path):
+        raise NoLocation(found=f"the Location {path}, which is another server", what="where")
     if task_id not in path:
         raise NoLocation(found=f"the Location {path}, and its message has the id {task_id}", what="where")
     found = api.ask("GET", path)
@@ -432,6 +436,10 @@ class Api:
             ended = not late and self.desk.wait(self.program.ended, f"{FILE} to end", 0.5)
             why = f"{FILE} has ended" if ended else f"none in {seconds} seconds" if late else error
             raise NoAnswer(method=method, path=path, why=why) from None
+
+    def is_own(self, path):
+        """Whether a path, or an address, is one of this API's: at another one, another API of the student's may be."""
+        return self.client.base_url.join(path).port == self.client.base_url.port
 
     def post(self, headers=None, **what):
         headers = {"Content-Type": "application/json"} | (headers or {})

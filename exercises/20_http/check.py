@@ -229,10 +229,11 @@ def accepts(api):
             raise
         raise WaitsForResult(waits=f"has not answered for {PATIENCE} seconds") from None
     if answer.status_code != 202:
+        said = api.said(answer)
         # What Celery says to a `get()` where nobody waits for results: see lifespan in api.py.
-        if "result.get()" in (api.error() or ""):
+        if "result.get()" in said:
             raise WaitsForResult(waits="ends with an error in `get()`")
-        raise NotAccepted(status=api.said(answer))
+        raise NotAccepted(status=said)
     sent = dict(api.messages())
     if list(sent.values()) != [PAYLOAD]:
         found = ", ".join(printable(json.dumps(one)) for one in sent.values())
@@ -259,7 +260,7 @@ def refuses(api):
         if sent or not 400 <= answer.status_code < 500:
             raise TakesBadPayload(what=what, body=body.decode(), status=api.said(answer), sent=sent)
     pieces = [bytes(LARGE // 10)] * 10
-    for how, body in {"": b"".join(pieces), " that does not say its length": iter(pieces)}.items():
+    for how, body in {" that says its length": b"".join(pieces), " that does not say its length": iter(pieces)}.items():
         answer = api.post(content=body)
         if answer.status_code != 413:
             raise TakesLarge(how=how, status=api.said(answer))
@@ -404,7 +405,8 @@ class Api:
             raise NoPackages(package="uvicorn", file=FILE)
         options = ["--port", str(own), "--log-level", "warning", "--no-use-colors"]
         self.program = Program(uvicorn, "api:app", *options, **self.addresses)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{own}")
+        once = httpx.Limits(max_keepalive_connections=0)  # uvicorn closes a connection after an error in api.py
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{own}", limits=once)
         try:
             self.await_start()
         except BaseException:

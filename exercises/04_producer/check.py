@@ -14,6 +14,7 @@ from lab.course.kit import (
     in_printed_line,
     own_valkey,
     tree,
+    url_of,
 )
 
 FILE = "use_ml_app.py"
@@ -133,10 +134,9 @@ def check(desk: Desk) -> Iterator[str]:
 
 def producer(broker, has_backend):
     """The student's producer in a terminal, which sends to the broker of this check."""
-    port = broker.connection_pool.connection_kwargs["port"]
-    urls = {"CELERY_BROKER_URL": f"redis://127.0.0.1:{port}/0"}
+    urls = {"CELERY_BROKER_URL": url_of(broker)}
     if has_backend:
-        urls["CELERY_RESULT_BACKEND"] = f"redis://127.0.0.1:{port}/1"
+        urls["CELERY_RESULT_BACKEND"] = url_of(broker, 1)
     return Program(FILE, **urls)
 
 

@@ -11,7 +11,18 @@ from itertools import takewhile
 
 from celery.backends.redis import RedisBackend
 
-from lab.course.kit import TASK, Desk, NotImportable, Program, Wrong, free_port, in_printed_line, own_valkey, printable
+from lab.course.kit import (
+    TASK,
+    Desk,
+    NotImportable,
+    Program,
+    Wrong,
+    free_port,
+    in_printed_line,
+    own_valkey,
+    printable,
+    url_of,
+)
 
 FILE = "page.py"
 TEXT = "Is it kept?"
@@ -156,9 +167,9 @@ class Page:
     """The student's page.py, with the broker and the result backend of this check."""
 
     def __init__(self, desk, valkey):
-        url = f"redis://127.0.0.1:{valkey.connection_pool.connection_kwargs['port']}"
-        self.desk, self.addresses = desk, {"CELERY_BROKER_URL": f"{url}/0", "CELERY_RESULT_BACKEND": f"{url}/1"}
-        self.backend = RedisBackend(app=desk.app, url=f"{url}/1")
+        self.desk, results = desk, url_of(valkey, 1)
+        self.addresses = {"CELERY_BROKER_URL": url_of(valkey), "CELERY_RESULT_BACKEND": results}
+        self.backend = RedisBackend(app=desk.app, url=results)
 
     def run(self, *arguments, when, **addresses):
         """What it prints. Raises Blocks."""

@@ -32,6 +32,7 @@ from lab.course.kit import (
     own_virtual_host,
     printable,
     running,
+    url_of,
 )
 
 STUBS = Path(__file__).parent / "stub"
@@ -334,8 +335,7 @@ def says_what_it_cannot(producer, queues, full):
 
 def reads(producer, valkey):
     """What it says of an id, before a result is stored under it and afterwards."""
-    file, port = producer.file, valkey.connection_pool.connection_kwargs["port"]
-    backend = RedisBackend(app=Celery("check", set_as_current=False), url=f"redis://127.0.0.1:{port}/0")
+    file, backend = producer.file, RedisBackend(app=Celery("check", set_as_current=False), url=producer.results)
     said = producer.look()
     if re.search(NOTHING, said):
         raise NotYet(file=file, does=f"says {said}")
@@ -359,7 +359,7 @@ class Producer:
 
     def __init__(self, desk, file, valkey, dashboard):
         self.desk, self.file, self.dashboard = desk, file, dashboard
-        self.results = f"redis://127.0.0.1:{valkey.connection_pool.connection_kwargs['port']}/0"
+        self.results = url_of(valkey)
         self.id, self._success = None, []
 
     @contextmanager

@@ -31,6 +31,7 @@ from lab.course.kit import (
     printable,
     running,
     totals,
+    url_of,
 )
 
 FILE = "worker.mjs"
@@ -268,11 +269,10 @@ def started(desk, address):
     ):
         broker.default_channel.queue_declare(REJECTED, durable=True, auto_delete=False)
         heard.psubscribe("*")
-        results = f"redis://127.0.0.1:{valkey.connection_pool.connection_kwargs['port']}/0"
-        environment = {"CELERY_BROKER_URL": own.url, "CELERY_RESULT_BACKEND": results}
+        environment = {"CELERY_BROKER_URL": own.url, "CELERY_RESULT_BACKEND": url_of(valkey)}
         with Program(FILE, PREDICT_SECONDS=str(SECONDS), **environment) as program:
             # Not the student's app: with its settings, Celery may read what is no result again and again, for ever.
-            backend = RedisBackend(app=Celery("check", set_as_current=False), url=results)
+            backend = RedisBackend(app=Celery("check", set_as_current=False), url=url_of(valkey))
             yield Worker(desk, program, broker, own, dashboard, valkey, heard, backend)
 
 

@@ -28,6 +28,7 @@ from lab.course.kit import (
     own_valkey,
     printable,
     require_packages,
+    url_of,
 )
 
 FILE = "api.py"
@@ -394,9 +395,8 @@ class Api:
 
     def __init__(self, desk, broker, results):
         self.desk, self.broker, self.results = desk, broker, results
-        brokers, stores = (f"redis://127.0.0.1:{port(server)}/0" for server in (broker, results))
-        self.addresses = {"CELERY_BROKER_URL": brokers, "CELERY_RESULT_BACKEND": stores}
-        self.backend = RedisBackend(app=desk.app, url=stores)
+        self.addresses = {"CELERY_BROKER_URL": url_of(broker), "CELERY_RESULT_BACKEND": url_of(results)}
+        self.backend = RedisBackend(app=desk.app, url=url_of(results))
 
     def __enter__(self):
         """Start it. Raises NoPackages and NotImportable."""
@@ -501,10 +501,6 @@ def state(answer):
         return answer.json().get("state")
 
 
-def port(server):
-    return server.connection_pool.connection_kwargs["port"]
-
-
 @contextmanager
 def frozen(server):
     """It takes connections, and says nothing."""
@@ -519,9 +515,10 @@ def frozen(server):
 @contextmanager
 def away(server):
     """It refuses connections, and those that are open end; but not this check's own."""
+    port = server.config_get("port")["port"]
     server.config_set("port", 0)
     try:
         server.client_kill_filter(_type="normal", skipme=True)
         yield
     finally:
-        server.config_set("port", port(server))
+        server.config_set("port", port)

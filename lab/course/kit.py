@@ -16,8 +16,9 @@ consumers, first_message, totals and dead look into queues; findings says what i
 `celery inspect`; running is what a lab runs here. AWAY and ODD are what they raise when nobody answers, or something
 odd does. ANSWER is how many seconds they wait.
 
-To start a server of the check's own: own_valkey, which ends however the check ends; free_port is where nobody listens.
-own_virtual_host is an empty part of the student's RabbitMQ; it raises NotAdministrator where they may not make one.
+To start a server of the check's own: own_valkey, which ends however the check ends; url_of says where it is, and
+free_port where nobody listens. own_virtual_host is an empty part of the student's RabbitMQ; it raises NotAdministrator
+where they may not make one.
 
 To read what a burst or a view saw: History. What trials found: trials, the newest first, each a Record;
 with_defaults, what the same faults did with Celery's own settings.
@@ -98,5 +99,5 @@ from lab.probe.rabbitmq import BrokerFull, ManagementAway, totals
 from lab.probe.web import ODD, get
 from lab.probe.workers import ask_workers
 from lab.run import running
-from lab.run.servers import NotAdministrator, free_port, own_valkey, own_virtual_host
+from lab.run.servers import NotAdministrator, free_port, own_valkey, own_virtual_host, url_of
 from lab.trial.record import Record, trials, with_defaults

@@ -239,6 +239,11 @@ def own_valkey() -> Iterator[redis.Redis]:
         yield redis.Redis("127.0.0.1", port)
 
 
+def url_of(valkey: redis.Redis, database: int = 0) -> str:
+    """The URL of one of the databases of own_valkey()."""
+    return f"redis://127.0.0.1:{valkey.connection_pool.connection_kwargs['port']}/{database}"
+
+
 @contextmanager
 def own_virtual_host(broker: Address, dashboard: str | None, **policy: object) -> Iterator[Address]:
     """The Address of an empty virtual host on a RabbitMQ, gone when this block ends: what is sent there reaches nobody

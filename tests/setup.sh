@@ -6,7 +6,8 @@ for program in chromium:chromium ip:iproute2 node:nodejs; do
     command -v ${program%:*} >/dev/null || missing="$missing ${program#*:}"
 done
 dpkg -s php-amqplib php-redis >/dev/null 2>&1 || missing="$missing php-cli php-amqplib php-redis"
-[ -z "$missing" ] || sh lab/setup/apt.sh $missing || true
+# In one go, or, where one of them cannot be installed, each alone.
+[ -z "$missing" ] || sh lab/setup/apt.sh $missing || for package in $missing; do sh lab/setup/apt.sh $package || true; done
 
 # The packages of Node.js: the folders of the tests' students link to them. Debian's npm is 350 packages, and takes half a
 # minute: where there is none, a wheel's npm does it.

@@ -97,7 +97,6 @@ def test_an_ordinary_user_can_run_it_in_any_folder_and_a_taken_management_port_d
         printed, status = own_node.run(*become, *START, typed="hi\n")
     assert status == 0 and "Result of" in printed and "stands in" not in printed
     assert len(re.findall(r"(?:RabbitMQ|Valkey) [\d.]+, started here", printed)) == 2
-    assert re.search(r"RabbitMQ [\d.]+, started here", printed)
     assert (own_node.path / ".lab" / "rabbitmq" / "data").is_dir()
     assert re.search(r"dashboard +http://localhost:(\d+)", printed)[1] != str(taken)
     assert "cannot be used" not in printed

@@ -15,6 +15,9 @@ match sys.argv[1:]:
 try:
     # By its name: Python has no function that could be imported.
     result = app.send_task("js_ml_app.predict", [{"message": text}], queue=queue)
-    print(result.get(timeout=60))
+    try:
+        print(result.get(timeout=60))
+    finally:  # without an answer, Celery would stop listening too late: while Python ends
+        app.backend.remove_pending_result(result)
 except Exception as error:
     print(f"{type(error).__name__}: {error}")

@@ -222,8 +222,11 @@ def show_message(fact: "Fact") -> None:
     row("body", f"{fact['size']} bytes: {printable(fact['body'], BODY)}")
     found = [Finding(*one) for one in fact["findings"]]
     for one in found:
-        row(f"✗ {printable(one.part)}", printable(one.sentence, BODY))
-    row("" if found else "✓ protocol 2", fate(found) if found else "nothing is missing")
+        row(f"{'✗' if one.fate else '–'} {printable(one.part)}", printable(one.sentence, BODY))
+    if what_becomes_of_it := fate(found):
+        row("", what_becomes_of_it)
+    else:
+        row("✓ protocol 2", "a worker can take it" if found else "nothing is missing")
     tell()
 
 

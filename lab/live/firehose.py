@@ -9,7 +9,7 @@ from urllib.parse import quote
 import amqp
 from celery import Celery
 
-from lab.fault import Wrong, printable
+from lab.fault import Fault, Wrong, printable
 from lab.live.copies import LOOK, Source, message
 from lab.live.history import Fact
 from lab.probe.address import Address
@@ -31,7 +31,7 @@ def traced(broker: Address, dashboard: str | None, is_ours: bool = False) -> Ite
     """Let RabbitMQ publish copies until this block ends; then all is as before, unless another x-ray still needs them.
 
     Yields whether an x-ray has switched them on, which is_ours says of an earlier block that could not end well. Raises
-    NoTracing.
+    NoTracing and Fault.
     """
     import httpx  # late, as in lab/probe/web.py
 
@@ -39,13 +39,15 @@ def traced(broker: Address, dashboard: str | None, is_ours: bool = False) -> Ite
     options: dict[str, Any] = {"auth": (broker.user, broker.password), "timeout": ANSWER, "trust_env": False}
 
     def api(method: str, path: str, what: object = None) -> Any:
+        base = dashboard or broker.management
         try:
-            url = f"{dashboard or broker.management}/api/{path}"
-            said = httpx.request(method, url, json=what, **options).raise_for_status()
+            said = httpx.request(method, f"{base}/api/{path}", json=what, **options).raise_for_status()
             return said.json() if method == "GET" else None
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        except httpx.HTTPStatusError as error:
             found = printable(error).split("\n")[0]
             raise NoTracing(virtual_host=broker.virtual_host, user=broker.user, found=found) from None
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise Fault(f"RabbitMQ's management API at {base} does not answer: {printable(error)}") from None
 
     def others() -> bool:
         """Whether another x-ray listens."""

@@ -4,7 +4,7 @@ SENDER, RECEIVER = "callback.py", "receiver.py"
 SIGNED = '"webhook-signature": Webhook(SECRET).sign(event, now, body)'
 LATER = "2**number * random.uniform(1, 2)"
 GONE = "    if said == httpx.codes.GONE:\n"
-VERIFIED = "event = Webhook(SECRET).verify(body, request.headers)"
+VERIFIED = "event = Webhook(SECRET).verify(body, headers)"
 
 
 def stub(student):
@@ -126,7 +126,7 @@ def takes_forged(student):
 def takes_old(student):
     """A library of their own, which looks at the signature alone."""
     student.solve()
-    student.edit(RECEIVER, VERIFIED, "event = Timeless(SECRET).verify(body, request.headers)")
+    student.edit(RECEIVER, VERIFIED, "event = Timeless(SECRET).verify(body, headers)")
     timeless = "from datetime import UTC, datetime\n\n\nclass Timeless(Webhook):\n"
     timeless += "    def _Webhook__verify_timestamp(self, text):\n"
     timeless += "        return datetime.fromtimestamp(int(text), UTC)\n\n\napp = FastAPI()\n"
@@ -135,4 +135,4 @@ def takes_old(student):
 
 def counts_twice(student):
     student.solve()
-    student.edit(RECEIVER, 'seen.add(request.headers["webhook-id"])', "seen.add(request)")
+    student.edit(RECEIVER, 'seen.add(headers["webhook-id"])', "seen.add(request)")

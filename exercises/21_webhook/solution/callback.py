@@ -34,7 +34,7 @@ def post(text, headers, body, number):
     """The HTTP status of the answer to try number 0, 1, … Raises NotDelivered when nobody may be called there."""
     try:
         url = httpx.URL(text)
-        if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 80) < 65536:
+        if url.scheme not in ("http", "https") or not url.host or (url.port or 0) not in range(65536):
             raise ValueError
         answers = socket.getaddrinfo(url.raw_host, None, type=socket.SOCK_STREAM)
     except (httpx.InvalidURL, ValueError):
@@ -68,7 +68,8 @@ def deliver(self, told, url, failed=False):
     }
     try:
         said = post(url, headers, body, number)
-    except (httpx.TransportError, OSError, SoftTimeLimitExceeded) as error:
+    # InvalidURL and UnicodeError: httpx reads where a redirect leads, although it does not go there.
+    except (httpx.TransportError, httpx.InvalidURL, UnicodeError, OSError, SoftTimeLimitExceeded) as error:
         said = type(error).__name__
     if said in range(200, 300):
         return said

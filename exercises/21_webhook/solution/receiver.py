@@ -16,14 +16,15 @@ seen = set()  # ids; in a database they would outlive this program
 @app.post("/", status_code=204)
 async def receive(request: Request):
     body = await request.body()  # the bytes that came: parsed and written again, they could be others
+    headers = dict(request.headers)  # each name once: the id that is remembered is the one that was signed
     try:
-        event = Webhook(SECRET).verify(body, request.headers)
+        event = Webhook(SECRET).verify(body, headers)
     except (WebhookVerificationError, ValueError):  # ValueError: a header or a body that cannot be decoded
         raise HTTPException(401) from None
-    if request.headers["webhook-id"] in seen:
-        print("again:", request.headers["webhook-id"], flush=True)
+    if headers["webhook-id"] in seen:
+        print("again:", headers["webhook-id"], flush=True)
         return
-    seen.add(request.headers["webhook-id"])
+    seen.add(headers["webhook-id"])
     print(event, flush=True)
 
 

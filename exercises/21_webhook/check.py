@@ -77,6 +77,12 @@ class OtherBytes(Wrong):
         A datetime without a time zone counts as UTC"""
 
 
+class ToldAsSuccess(Wrong):
+    """When the prediction has failed, callback.py posts what it posts for a success: `{shown}`."""
+
+    next = "With link_error, deliver gets the id of predict, and not a result. Let it know that: `failed=True`"
+
+
 class GivesUp(Wrong):
     """callback.py met {what}, and does not try again: the result is lost for whoever waits for it."""
 
@@ -145,6 +151,13 @@ class LooksUpTwice(Wrong):
         `url.copy_with(host=…)`, with the name in the header Host, and in the extension sni_hostname for TLS"""
 
 
+class OtherHost(Wrong):
+    """callback.py calls the address of {name}, and says `Host: {host}`: a server with many names cannot know which of
+    them is meant."""
+
+    next = "Put the name of the URL, and its port, into the header Host: `url.netloc.decode()`"
+
+
 class ReceiverAway(Wrong):
     """receiver.py does not answer at the port that it was given. It printed {said}."""
 
@@ -183,6 +196,7 @@ RECOGNISES = (
     NothingPosted,
     NotSigned,
     OtherBytes,
+    ToldAsSuccess,
     GivesUp,
     NewId,
     OldTime,
@@ -193,6 +207,7 @@ RECOGNISES = (
     CallsLoopback,
     ReadsTheName,
     LooksUpTwice,
+    OtherHost,
     ReceiverAway,
     RefusesGood,
     TakesForged,
@@ -385,7 +400,8 @@ def deliveries(office, predict):
 
 
 def posts(office, done, failed):
-    """Facts about what is posted. Raises NothingPosted, NotSigned and OtherBytes."""
+    """Facts about what is posted. Raises NothingPosted, NotSigned, OtherBytes and ToldAsSuccess."""
+    told = []
     for message, ends in (done, "succeeded"), (failed, "failed"):
         came, meta, _ = office.attempt(with_body(message, str))
         if not came:
@@ -393,7 +409,18 @@ def posts(office, done, failed):
             why = in_short(meta["result"]) if ended else f"the worker printed {office.program.answer()}"
             raise NothingPosted(why=why, url=office.url(204))
         verify(came[0], office.secret)
-        yield f"{ends}: posts {printable(came[0].body.decode(errors='replace'), 99)}, rightly signed"
+        shown = printable(came[0].body.decode(errors="replace"), 99)
+        if (event := parts(came[0].body)) and event in told:
+            raise ToldAsSuccess(shown=shown)
+        told.append(event)
+        yield f"{ends}: posts {shown}, rightly signed"
+
+
+def parts(body):
+    """The type of an event, and the names of its data; None for a body that is built in another way."""
+    with suppress(ValueError, LookupError, TypeError):
+        event = json.loads(body)
+        return event["type"], sorted(event["data"])
 
 
 def in_short(result):
@@ -475,7 +502,7 @@ def steady(waits):
 
 
 def calls_nobody_else(office, done):
-    """A fact about addresses. Raises CallsLoopback, ReadsTheName and LooksUpTwice."""
+    """A fact about addresses. Raises CallsLoopback, ReadsTheName, LooksUpTwice and OtherHost."""
     if not office.there:
         return
     plain, *others = spellings(office.there.server_address[0])
@@ -484,9 +511,11 @@ def calls_nobody_else(office, done):
         if office.there.came:
             kind = CallsLoopback if host == plain else ReadsTheName
             raise kind(url=office.url(204, host), plain=office.url(204, plain))
-    office.attempt(to(done, office.url(204, CHANGES), office))
+    came, *_ = office.attempt(to(done, office.url(204, CHANGES), office))
     if office.there.came:
         raise LooksUpTwice(address=plain)
+    if came and (host := came[0].headers.get("host")) != f"{CHANGES}:{office.here.server_port}":
+        raise OtherHost(name=CHANGES, host=host)
     yield f"not called, in {1 + len(others)} spellings: {plain}; nor when a name becomes that, once it was looked up"
 
 
@@ -504,7 +533,8 @@ def receives(desk, secret):
     url = f"http://127.0.0.1:{port}"
     with (
         Program(RECEIVER, str(port), WEBHOOK_SECRET=secret) as program,
-        httpx.Client(base_url=url, trust_env=False, timeout=SOON) as client,
+        # A server may close a connection after an error: the next webhook has one of its own.
+        httpx.Client(base_url=url, trust_env=False, timeout=SOON, headers={"Connection": "close"}) as client,
     ):
         receiver = Receiver(desk, program, client, secret)
         answers = desk.wait(lambda: receiver.listens(port) or program.ended(), f"{RECEIVER} to listen", SOON)

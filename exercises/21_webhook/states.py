@@ -46,6 +46,11 @@ def other_bytes(student):
     student.edit(SENDER, "content=body, ", "json=json.loads(body), ")
 
 
+def told_as_success(student):
+    student.solve()
+    student.edit(SENDER, "deliver.s(url, failed=True)", "deliver.s(url)")
+
+
 def gives_up(student):
     student.solve()
     student.edit(SENDER, "raise self.retry(exc=NotDelivered(", "raise (NotDelivered(")
@@ -105,6 +110,11 @@ def looks_up_twice(student):
     """It checks the address, and lets httpx look the name up again."""
     student.solve()
     student.edit(SENDER, "there = url.copy_with(host=addresses[number % len(addresses)])", "there = url")
+
+
+def other_host(student):
+    student.solve()
+    student.edit(SENDER, 'headers | {"Host": url.netloc.decode()}', "headers")
 
 
 def receiver_away(student):

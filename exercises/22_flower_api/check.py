@@ -63,7 +63,7 @@ class NobodySent(Wrong):
 
 
 class PoolNotGrown(Wrong):
-    """{worker} has {size}, as when it was started: nobody has made its pool larger."""
+    """{worker} was started with {size}, and nobody has made its pool larger since then."""
 
     next = """Post to `/api/worker/pool/grow/` and the worker's name, as the README shows, to a worker that was started
         with `--concurrency=2`"""
@@ -157,7 +157,7 @@ def grown(desk):
 
     number = not desk.worker.autoscale and desk.wait(larger, "the pool to grow", PATIENCE)
     if not number:
-        raise PoolNotGrown(worker=desk.worker.name, size=desk.worker.pool)
+        raise PoolNotGrown(worker=desk.worker.name, size=counted(started, "pool process"))
     return f"workers: {desk.worker.name}, started with {counted(started, 'pool process')}, has {number} by now"
 
 

@@ -119,7 +119,7 @@ def ask(flower, path, method="GET", **options):
     except httpx.ConnectError:
         raise NoFlower(flower=flower.base_url) from None
     except httpx.HTTPError as error:
-        found = f"Flower at {flower.base_url} does not answer: {printable(error) or type(error).__name__}"
+        found = f"Flower at {flower.base_url} does not answer: {printable(error).rstrip('.') or type(error).__name__}"
         raise Fault(found, f"End it (Ctrl-C in terminal 4), and start it again: {START}") from None
 
 

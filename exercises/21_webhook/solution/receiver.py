@@ -29,4 +29,6 @@ async def receive(request: Request):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     uvicorn.run(app, port=int(sys.argv[1]), log_level="warning")  # at 127.0.0.1

@@ -177,6 +177,13 @@ class TakesForged(Wrong):
         for a header that cannot be decoded"""
 
 
+class FailsAtForged(Wrong):
+    """receiver.py ends in an error of its own, and answers {status}, to a webhook {what}: by that, it is not refused,
+    and may come for days."""
+
+    next = "`Webhook(SECRET).verify()` raises WebhookVerificationError, or ValueError: catch both, and answer 401"
+
+
 class TakesOld(Wrong):
     """receiver.py takes a webhook that was signed 10 minutes ago: whoever has a copy of it can post it again."""
 
@@ -211,6 +218,7 @@ RECOGNISES = (
     ReceiverAway,
     RefusesGood,
     TakesForged,
+    FailsAtForged,
     TakesOld,
     CountsTwice,
 )
@@ -545,8 +553,11 @@ def receives(desk, secret):
         event, forged = secrets.token_hex(8), secrets.token_hex(8)
         receiver.good(secrets.token_hex(8))
         for what, changes in FORGED.items():
-            if receiver.post(forged, event, **changes).is_success:
+            answer = receiver.post(forged, event, **changes)
+            if answer.is_success:
                 raise TakesForged(what=what)
+            if answer.is_server_error:
+                raise FailsAtForged(what=what, status=answer.status_code)
         if receiver.post(forged, event, when=time.time() - 600).is_success:
             raise TakesOld()
         good = receiver.good(event)  # by now, what came before would be printed, too

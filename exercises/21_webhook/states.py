@@ -133,6 +133,11 @@ def takes_forged(student):
     student.edit(RECEIVER, VERIFIED, "event = await request.json()")
 
 
+def fails_at_forged(student):
+    student.solve()
+    student.edit(RECEIVER, "except (WebhookVerificationError, ValueError):", "except WebhookVerificationError:")
+
+
 def takes_old(student):
     """A library of their own, which looks at the signature alone."""
     student.solve()

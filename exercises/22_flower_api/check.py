@@ -29,6 +29,13 @@ class NoFlower(Wrong):
     next = f"In terminal 4: {START}. If it has another port, tell the lab in terminal 5: `export FLOWER_PORT=5556`"
 
 
+class OtherProgram(Wrong):
+    """The program at {flower} is not Flower: asked for its health, it says {said!r}."""
+
+    next = f"""End that program. Or start Flower with another port, {START[:-1]} --port=5556`, and tell the lab in
+        terminal 5: `export FLOWER_PORT=5556`"""
+
+
 class OpenApi(Wrong):
     """Flower's API at {flower} obeys everybody: {how}. Any web page that you visit may send predictions to your queue,
     and end your workers."""
@@ -73,6 +80,7 @@ RECOGNISES = (
     NotImportable,
     NoPassword,
     NoFlower,
+    OtherProgram,
     OpenApi,
     WithoutPassword,
     InProcessList,
@@ -85,6 +93,8 @@ RECOGNISES = (
 def check(desk: Desk) -> Iterator[str]:
     login = written()
     with httpx.Client(base_url=desk.flower, trust_env=False, timeout=ANSWER) as flower:
+        if (said := ask(flower, "/healthcheck").text) != "OK":
+            raise OtherProgram(flower=desk.flower, said=printable(said, 40))
         closed(flower, desk.flower)
         flower.auth = login
         if ask(flower, "/api/workers?status=1").status_code == httpx.codes.UNAUTHORIZED:

@@ -46,6 +46,13 @@ def no_flower(student):
     student.solve()
 
 
+def other_program(student):
+    """The README's server of somebody else's page, at Flower's port."""
+    student.solve()
+    port = student.flower.rpartition(":")[2]
+    student.open("python", "-m", "http.server", port, "--bind", "127.0.0.1").see("Serving HTTP")
+
+
 def open_api(student):
     student.solve()
     student.celery("flower", "--address=127.0.0.1", FLOWER_UNAUTHENTICATED_API="true").see(READY)

@@ -20,6 +20,8 @@ npm_or_wheel() {
     fi
 }
 any_language=exercises/18_any_language/stub
+certificates=/etc/ssl/certs/ca-certificates.crt # behind a proxy, these are the ones that count, and Node.js has its own
+[ ! -e $certificates ] || export NODE_EXTRA_CA_CERTS="${NODE_EXTRA_CA_CERTS:-$certificates}"
 if ! cmp -s $any_language/package-lock.json .venv/node/package-lock.json; then
     echo "Installing the packages of Node.js …"
     mkdir -p .venv/node && cp $any_language/package.json $any_language/package-lock.json .venv/node &&

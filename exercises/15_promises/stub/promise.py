@@ -43,6 +43,7 @@ for freezes in (False, True):
         break  # nothing runs that could be killed
     if freezes:
         signal_rabbitmq(signal.SIGSTOP)
+        time.sleep(1)  # each of its threads stops when it is its turn
     try:
         accepted += send(100)
     finally:

@@ -20,7 +20,8 @@ VARIES = {  # from run to run, and from machine to machine
     r"virtual host '/'": r"virtual\s+host\s+'[^']+'",
     r"(?:RabbitMQ|Valkey|Redis) [\d.]+": r"(?:RabbitMQ|Valkey|Redis)\s+[\d.]+",
     r"ForkPoolWorker-\d": r"ForkPoolWorker-\d+",
-    r"(?:lab|celery|w\d)@\w+": r"(?:lab|celery|w\d)@[^\s,]+",
+    r"(?:lab|celery)@\w+": r"(?:lab|celery|w\d)@[^\s,]+",
+    r"(?<=w\d@)\w+": r"[^\s,]+",  # each of several has its own name
     r"\d\d (?=run|held)": r"\d+\s+",
     r"\d+ of \d+ passed · in \w+": r"\d+\s+of\s+\d+\s+passed\s+·\s+in\s+\S+",
     r"\d+ pool processes": r"\d+\s+pool\s+process(?:es)?",

@@ -35,6 +35,7 @@ from lab.course.kit import (
     own_valkey,
     printable,
     require_packages,
+    url_of,
 )
 
 SENDER, RECEIVER = "callback.py", "receiver.py"
@@ -300,13 +301,13 @@ class Office:
     """What the student's programs send, on its way to the worker. A message is Celery's, as it is in Redis."""
 
     def __init__(self, desk, valkey, here, there, secret):
-        url = f"redis://127.0.0.1:{valkey.connection_pool.connection_kwargs['port']}"
+        results = url_of(valkey, 1)
         self.desk, self.valkey, self.here, self.there, self.secret = desk, valkey, here, there, secret
-        self.backend = RedisBackend(app=desk.app, url=f"{url}/1")
+        self.backend = RedisBackend(app=desk.app, url=results)
         self.program, self.messages = None, []
         self.environment = {
-            "CELERY_BROKER_URL": f"{url}/0",
-            "CELERY_RESULT_BACKEND": f"{url}/1",
+            "CELERY_BROKER_URL": url_of(valkey),
+            "CELERY_RESULT_BACKEND": results,
             "PREDICT_SECONDS": "0",
             "TZ": "IST-5:30",  # somewhere else, a time without a zone is seen to be none
             "WEBHOOK_ALLOW": "127.0.0.1/32",

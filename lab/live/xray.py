@@ -46,23 +46,23 @@ class XRay(Recording):
         self.lives: dict[str, Life] = {}
         self.problems: list[str] = []
         self._told: SimpleQueue[Fact] = SimpleQueue()
-        self._sources: list[Source] = []
+        self._source: Source
         self._optional: Source | None = None
         self._stack = ExitStack()
         self._broker, self._dashboard = Address(app.conf.broker_url), dashboard
         broker, backend = self._broker, app.conf.result_backend
         results = Address(backend) if str(backend).startswith("redis://") else None
         if broker.is_rabbitmq:
-            self._sources.append(Firehose(app, dashboard(), queue, self._told.put))
+            self._source = Firehose(app, dashboard(), queue, self._told.put)
         elif broker.is_redis:
             same = results and (results.host, results.port) == (broker.host, broker.port)
-            self._sources.append(Monitor(app, broker, results if same else None, queue, self._told.put))
+            self._source = Monitor(app, broker, results if same else None, queue, self._told.put)
             results = None if same else results
         else:
             raise Fault(f"Nobody gives copies of the messages at {broker}", "Use RabbitMQ or Redis as the broker")
         if results:
             self._optional = Monitor(app, None, results, queue, self._told.put)
-        self.knows_results = bool(results) or isinstance(self._sources[0], Monitor) and bool(backend)
+        self.knows_results = bool(results) or isinstance(self._source, Monitor) and bool(backend)
         if not backend:
             self.problems.append("There is no result backend: nobody stores or reads a result.")
         elif not self.knows_results:
@@ -71,8 +71,7 @@ class XRay(Recording):
     def __enter__(self) -> Self:
         super().__enter__()
         try:
-            for source in self._sources:
-                self._stack.enter_context(source)
+            self._stack.enter_context(self._source)
             if self._optional:
                 try:
                     self._stack.enter_context(self._optional)
@@ -101,8 +100,7 @@ class XRay(Recording):
     @property
     def fault(self) -> str | None:
         """Why no copies come now, in sentences."""
-        faults = [source.fault for source in self._sources if source.fault]
-        return faults[0].sentences() if faults else None
+        return self._source.fault.sentences() if self._source.fault else None
 
     def take(self) -> list[Attempt]:
         ended = super().take()

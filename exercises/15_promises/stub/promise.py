@@ -1,10 +1,10 @@
 """What delay() promises: 1,000 messages go to the RabbitMQ of terminal 7, which is killed. How many are there then?"""
 
 import os
-import signal
 import time
 from pathlib import Path
 
+import psutil
 from kombu.exceptions import OperationalError
 
 from my_ml_app import app, predict  # with your settings
@@ -24,8 +24,8 @@ def send(number):
     return number
 
 
-def signal_rabbitmq(what):
-    os.kill(int(Path(".lab/rabbitmq/pid").read_text()), what)
+def rabbitmq():
+    return psutil.Process(int(Path(".lab/rabbitmq/pid").read_text()))
 
 
 def in_queue():
@@ -42,10 +42,11 @@ for freezes in (False, True):
     if (accepted := send(900)) < 900:
         break  # nothing runs that could be killed
     if freezes:
-        signal_rabbitmq(signal.SIGSTOP)
-        time.sleep(1)  # each of its threads stops when it is its turn
+        rabbitmq().suspend()
+        while rabbitmq().status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
     try:
         accepted += send(100)
     finally:
-        signal_rabbitmq(signal.SIGKILL)
+        rabbitmq().kill()
     print(f"{'Frozen, then killed' if freezes else 'Killed'}: {accepted} accepted, {in_queue()} there.")
